@@ -1,0 +1,144 @@
+"""What a decoder is: a plain function from framed records to columns, with state for one input only.
+
+The driver (`decode.driver`) frames bytes into records, hands them to a decoder in blocks, puts the envelope
+around what comes back, and asserts that no record vanished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+Framing = Literal["lines", "documents", "whole"]
+"""`lines`: a record ends at a line feed. `documents`: JSON values one after the other, over any number of lines,
+or in one array. `whole`: the input is one record."""
+
+
+class Failure(NamedTuple):
+    """A record that could not be decoded."""
+
+    record: int  # its index in the block
+    kind: str  # short and countable, becomes `error.type`
+    reason: str  # what came, what was expected, how to mend it
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Columns made of a block of records.
+
+    Args:
+        columns: Column name to array, all of one length `n`. Must hold `@timestamp` (timestamp[us, UTC]); may
+            hold `event.id` (null where the document has none) and `event.dataset`. Types other than
+            `schema.field_type` says are converted by the driver, misfits kept in `rms.misfit`.
+        record: Shape (n,), int64: the record that each row came from, rising; None says row i came of record i,
+            which holds only without failures and blanks.
+        failures: The records that became dead letters.
+        blank: Records that are no data: empty lines, headers, comments.
+    """
+
+    columns: dict[str, pa.Array]
+    record: np.ndarray | None = None
+    failures: list[Failure] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an input is to be read; each comes from the source's document or the URI's query.
+
+    Args:
+        format: Name of the format; None guesses from content.
+        dataset: `event.dataset` where the format does not know it.
+        year: Year of stamps that have none (of the first record; it rolls over within a file).
+        timezone: Zone of stamps that have none.
+        date_order: Order of all-number dates such as `07/05/2023`: declared, never guessed.
+        time_column: CSV and plain JSON: the column that holds the event's time.
+        delimiter: CSV: what stands between cells; None takes the most frequent of `,;\\t|` in the header.
+        keep_original: Keep the record's bytes as `event.original`.
+        max_record: Longest record in bytes; a longer one is a dead letter.
+    """
+
+    format: str | None = None
+    dataset: str | None = None
+    year: int | None = None
+    timezone: tzinfo | None = None  # None is UTC
+    date_order: Literal["month-first", "day-first", "year-first"] | None = None
+    time_column: str | None = None
+    delimiter: str | None = None
+    keep_original: bool = False
+    max_record: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a decoder may know of its input besides the bytes.
+
+    Args:
+        name: Name of the input without folders or credentials (`auth.log`, `a.zip!b.json`).
+        options: How to read it.
+        columns: Columns that the flow needs; None means all. A decoder may give more, never fewer.
+    """
+
+    name: str
+    options: Options = Options()
+    columns: frozenset[str] | None = None
+
+
+class Decoder(Protocol):
+    """Decodes the records of one input, block after block; keeps headers, the year and the like between blocks."""
+
+    def parse(self, records: Sequence[bytes]) -> Parsed:
+        """Turn records (without their line feed) into columns; never raises for what a record holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write records down; `decode.FORMATS` lists them all.
+
+    Args:
+        name: What users write (`syslog`).
+        title: One line for people.
+        framing: How bytes fall into records.
+        sniff: Bytes of the first 64 KiB → 0 (not this) to 100 (surely this); more specific formats score higher.
+        open: Makes the decoder for one input.
+    """
+
+    name: str
+    title: str
+    framing: Framing
+    sniff: Callable[[bytes], int]
+    open: Callable[[Context], Decoder]
+
+
+@dataclass(slots=True)
+class Counts:
+    """The account of one input: `framed + extra == rows + dead + duplicates + blank`."""
+
+    framed: int = 0
+    extra: int = 0  # rows beyond the first of a record
+    rows: int = 0
+    dead: int = 0
+    duplicates: int = 0
+    blank: int = 0
+    conflicts: int = 0  # same id, other bytes: kept under an id from its origin
+    misfits: int = 0  # rows with a value that did not fit its column's type
+    bytes: int = 0  # after decompression
+
+    def balanced(self) -> bool:
+        """Tell whether every record that was framed is accounted for."""
+        return self.framed + self.extra == self.rows + self.dead + self.duplicates + self.blank
+
+
+@dataclass(slots=True)
+class Decoded:
+    """One batch of observations with what could not become one."""
+
+    rows: pa.RecordBatch  # envelope first, then the format's columns; may have no rows
+    dead: pa.RecordBatch  # schema.DEAD_LETTER
+    counts: Counts
+    reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by `error.type`

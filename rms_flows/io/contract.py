@@ -1,0 +1,94 @@
+"""What an adapter is: a source gives fragments that can be read apart, a sink takes batches and commits once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from rms_flows.decode.contract import Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a source that can be read apart from the others; crosses to workers.
+
+    Args:
+        uri: What to open, without credentials.
+        key: Which part of it: a zip member, row groups, a slice; empty for all.
+        rows: Number of rows where it is known beforehand.
+        size: Bytes to read where known, for progress and for balance between workers.
+        extra: What the adapter needs to read it again, plain values only.
+    """
+
+    uri: str
+    key: str = ""
+    rows: int | None = None
+    size: int | None = None
+    extra: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Half-open range [start, end) of `@timestamp` in microseconds since 1970; None is open."""
+
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the flow needs of a source: an adapter may give more, never less.
+
+    Args:
+        columns: Columns to read, None for all; the envelope always comes.
+        window: Events outside may be left out; the flow drops what comes too much.
+    """
+
+    columns: frozenset[str] | None = None
+    window: Window = field(default_factory=Window)
+
+
+class Source(Protocol):
+    """Something to read; picklable, and without open files until `read`."""
+
+    uri: str  # safe to log
+
+    def fragments(self, request: Request) -> list[Fragment]:
+        """List the parts to read, in a stable order; raises SourceError when there is nothing to read."""
+
+    def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
+        """Read one part in batches of 1,000 to 65,536 rows; raises SourceError."""
+
+
+class Writer(Protocol):
+    """Takes the batches of one part; nothing of it is visible until the sink commits."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take one batch; raises SinkError."""
+
+    def close(self) -> None:
+        """Make the part durable in the staging area, so that `commit` finds it; raises SinkError."""
+
+
+class Sink(Protocol):
+    """Something to write; picklable. Life: `prepare` once, `part` in any process, `commit` or `abandon` once.
+
+    Idempotent: the same input written twice, also after a `kill -9` at any point, leaves what one run leaves.
+    """
+
+    uri: str  # safe to log
+
+    def prepare(self) -> None:
+        """Check rights, take the lock and clear what a killed run left; raises SinkError before work begins."""
+
+    def part(self, name: str) -> Writer:
+        """Open a part; the same name replaces what a failed attempt wrote (a Beam bundle that is retried)."""
+
+    def commit(self) -> int:
+        """Make all closed parts visible at once, folded by id where the sink keeps reports; give the rows kept."""
+
+    def abandon(self) -> None:
+        """Remove the staging area and release the lock."""

@@ -1,0 +1,46 @@
+"""What a processor is: a definition (a document) and a function from batch to batch made from its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from rms_flows.model import ProcessorDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A processor made ready for one manifest: `run` is pure and takes and gives batches.
+
+    Args:
+        run: Batch of observations → batch of observations or of reports (`schema.REPORT`), see `gives`.
+        gives: What comes out.
+        columns: Columns that `run` looks at, None where it needs all of them.
+        notes: What a person should know before the run (`rule X refused: …`), shown and counted.
+        counts: Fates to put in the run's summary, such as rules evaluated, refused and unreachable.
+    """
+
+    run: Callable[[pa.RecordBatch], pa.RecordBatch]
+    gives: Literal["observations", "reports"]
+    columns: frozenset[str] | None
+    notes: tuple[str, ...] = ()
+    counts: Mapping[str, int] | None = None
+
+
+class Make(Protocol):
+    """Makes the step; called once in each worker, so what it gives need not be picklable."""
+
+    def __call__(self, manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
+        """Build from checked parameters; paths in them are relative to `folder`; raises RuleError or FlowError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """A processor that can be discovered, checked and run."""
+
+    definition: ProcessorDefinition
+    make: Make
