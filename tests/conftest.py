@@ -1,0 +1,30 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PARTS = (
+    "nab/labels/combined_windows.json",
+    "cloud_metrics/mongo-01.csv",
+    "metricbeat/cpu-8x-24core.json",
+    "apt29_zeek/day1.ndjson",
+    "ssh_auth/auth.log",
+    "crowdsec/ssh-bf/scenario.assert",
+    "zeek_small/conn.log",
+    "windows_events/purplesharp_ad_playbook_I.zip",
+    "sigmahq-rules-8eaafff1f.tar.gz",
+)
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Path:
+    """Folder of real data: RMS_DATASETS unset skips the test, set and incomplete fails it."""
+    named = os.environ.get("RMS_DATASETS")
+    if not named:
+        pytest.skip("RMS_DATASETS names no folder of real data (see datasets/public.yaml)")
+    missing = [part for part in PARTS if not (Path(named) / part).exists()]
+    if missing:
+        pytest.fail(f"RMS_DATASETS={named} is incomplete: no {', '.join(missing)}")
+    return Path(named)
