@@ -1,0 +1,49 @@
+"""The table of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rms_flows import __version__
+from rms_flows.cli import documents, look, rules, run
+
+app = typer.Typer(
+    name="rms",
+    help="Runtime monitoring of IoT security: replay archives through Sigma rules and filters, "
+    "write threat reports.",
+    epilog="Examples:\n\n"
+    "rms detect rules/ --in auth.log --out reports.ndjson\n\n"
+    "rms replay smart-home.yaml --from 2026-01-01 --to 2026-02-01 --workers 4\n\n"
+    "rms report reports.ndjson --out report.html",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  Typer passes a flag's value by position
+    if wanted:
+        typer.echo(f"rms {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
+
+
+app.command("replay")(run.replay)
+app.command("detect")(run.detect)
+app.command("archive")(run.archive)
+app.command("report")(look.report)
+app.command("processors")(documents.processors)
+app.command("schema")(documents.schema)
+app.add_typer(rules.app, name="rules")

@@ -1,0 +1,86 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Judge events from this time on (ISO 8601; UTC unless it says)."),
+]
+End = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Judge events before this time (not at it).")
+]
+Workers = Annotated[int, typer.Option("--workers", "-w", min=1, max=256, help="Processes that work at once.")]
+DeadLetters = Annotated[
+    str | None,
+    typer.Option("--dead-letters", metavar="URI", help="Where records go that can't be processed."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 if there were dead letters or refused rules.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Rules = Annotated[
+    list[Path],
+    typer.Argument(metavar="RULES...", help="Sigma rules: files, folders or archives (.tar.gz, .zip).", show_default=False),
+]
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """Read a time that a person typed; a time without a zone is UTC.
+
+    Raises:
+        typer.BadParameter: It is not ISO 8601.
+
+    Example:
+        >>> moment("2026-01-01", "--from")
+        datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)
+    """
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no ISO 8601 time; write 2026-01-31 or 2026-01-31T12:00:00Z", param_hint=option
+        ) from None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def period(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    """Read `--from` and `--to` and check their order.
+
+    Raises:
+        typer.BadParameter: One is no time, or the period is empty.
+    """
+    first, last = moment(start, "--from"), moment(end, "--to")
+    if first is not None and last is not None and first >= last:
+        raise typer.BadParameter(f"the period from {start} to {end} is empty", param_hint="--to")
+    return first, last
+
+
+def pairs(values: Sequence[str], option: str) -> dict[str, str]:
+    """Read `ID=URI` pairs.
+
+    Raises:
+        typer.BadParameter: One has no `=`, or an id comes twice.
+
+    Example:
+        >>> pairs(["auth=logs/auth.log?year=2026"], "--source")
+        {'auth': 'logs/auth.log?year=2026'}
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, uri = value.partition("=")
+        if not (name and equals and uri):
+            raise typer.BadParameter(f"{value!r} is not ID=URI", param_hint=option)
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
+        found[name] = uri
+    return found

@@ -1,0 +1,154 @@
+"""The commands that run a flow: `rms replay`, `rms detect`, `rms archive`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rms_flows.cli import options, show
+
+_REPLAY_EPILOG = """Examples:
+
+rms replay datasets/smart-home.yaml
+
+rms replay smart-home.yaml --from 2026-01-01 --to 2026-02-01 --workers 4 --strict
+
+rms replay smart-home.yaml --source backend-auth=old/auth.log.gz?year=2025 --sink repository=may.ndjson
+"""
+
+
+def replay(  # noqa: PLR0913  each parameter is an option
+    flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
+    start: options.Start = None,
+    end: options.End = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
+    ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Write this sink to elsewhere.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where relative paths of the data begin; the flow's folder unless told.")
+    ] = None,
+    workers: options.Workers = 1,
+    dead_letters: options.DeadLetters = None,
+    strict: options.Strict = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Replay the archives of a flow through its processors and write what they find.
+
+    The same archives give the same reports, id for id, however often and with however many workers.
+    """
+    from rms_flows.model import load_orchestrator
+    from rms_flows.replay import replay as run
+
+    first, last = options.period(start, end)
+    sources, sinks = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
+    orchestrator = load_orchestrator(flow)
+    with show.progress(quiet=quiet or as_json) as report:
+        summary = run(
+            orchestrator,
+            folder=flow.parent,
+            data_folder=folder,
+            start=first,
+            end=last,
+            workers=workers,
+            sources=sources,
+            sinks=sinks,
+            dead_letters=dead_letters,
+            progress=report,
+        )
+    show.finish(summary, as_json=as_json, strict=strict)
+
+
+_DETECT_EPILOG = """Examples:
+
+rms detect rules/linux --in auth.log?year=2026 --out reports.ndjson
+
+rms detect sigma-rules.tar.gz --in 'events/*.zip' --out hits.ndjson --workers 2
+
+rms detect my-rule.yml --in parquet:archive --from 2026-01-01
+"""
+
+
+def detect(  # noqa: PLR0913  each parameter is an option
+    rules: options.Rules,
+    source: Annotated[str, typer.Option("--in", metavar="URI", help="What to read.", show_default=False)],
+    sink: Annotated[
+        str | None, typer.Option("--out", metavar="URI", help="Where reports go; without it they are printed.")
+    ] = None,
+    start: options.Start = None,
+    end: options.End = None,
+    workers: options.Workers = 1,
+    dead_letters: options.DeadLetters = None,
+    strict: options.Strict = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run Sigma rules over a source: a replay without a document."""
+    from rms_flows.replay import detect as run
+
+    first, last = options.period(start, end)
+    with tempfile.TemporaryDirectory(prefix="rms-") as aside:
+        found = Path(aside) / "reports.ndjson"
+        with show.progress(quiet=quiet or as_json) as report:
+            summary = run(
+                rules,
+                source=source,
+                sink=sink or str(found),
+                start=first,
+                end=last,
+                workers=workers,
+                dead_letters=dead_letters,
+                progress=report,
+            )
+        if sink is None and not as_json:
+            show.reports(found)
+    show.finish(summary, as_json=as_json, strict=strict)
+
+
+_ARCHIVE_EPILOG = """Examples:
+
+rms archive 'logs/auth.log*?year=2026' parquet:archive --id backend-auth
+
+rms archive 'events/*.zip' parquet:archive --workers 2
+"""
+
+
+def archive(  # noqa: PLR0913  each parameter is an option
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to read (URI).", show_default=False)],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Where the archive lies: parquet:FOLDER.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--id", help="Id of the source in the archive.")] = "archive",
+    start: options.Start = None,
+    end: options.End = None,
+    workers: options.Workers = 1,
+    dead_letters: options.DeadLetters = None,
+    strict: options.Strict = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn anything that can be read into a Parquet archive, by source and day.
+
+    Running it again replaces what it wrote and doubles nothing, also after it was killed.
+    """
+    from rms_flows.replay import archive as run
+
+    first, last = options.period(start, end)
+    with show.progress(quiet=quiet or as_json) as report:
+        summary = run(
+            source,
+            target,
+            name=name,
+            start=first,
+            end=last,
+            workers=workers,
+            dead_letters=dead_letters,
+            progress=report,
+        )
+    show.finish(summary, as_json=as_json, strict=strict)
