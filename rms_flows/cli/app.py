@@ -40,10 +40,10 @@ def _options(
     """Hold the options that come before a command."""
 
 
-app.command("replay")(run.replay)
-app.command("detect")(run.detect)
-app.command("archive")(run.archive)
-app.command("report")(look.report)
-app.command("processors")(documents.processors)
-app.command("schema")(documents.schema)
+app.command("replay", epilog=run.REPLAY_EPILOG)(run.replay)
+app.command("detect", epilog=run.DETECT_EPILOG)(run.detect)
+app.command("archive", epilog=run.ARCHIVE_EPILOG)(run.archive)
+app.command("report", epilog=look.EPILOG)(look.report)
+app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
+app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)
 app.add_typer(rules.app, name="rules")

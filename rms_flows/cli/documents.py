@@ -22,7 +22,9 @@ rms processors --json
 
 
 def processors(
-    name: Annotated[str | None, typer.Argument(help="Show this one with its parameters.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this one with its parameters.", show_default=False)
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the processors that a flow may use, or show one."""
@@ -39,14 +41,18 @@ def processors(
             )
         definitions = {name: definitions[name]}
     if as_json:
-        dumped = [definition.model_dump(mode="json", exclude_none=True) for definition in definitions.values()]
+        dumped = [
+            definition.model_dump(mode="json", exclude_none=True) for definition in definitions.values()
+        ]
         typer.echo(json.dumps(dumped, indent=2))
         return
     console = Console()
     if name is None:
         table = Table("processor", "what it does", "version", "availability")
         for key, definition in definitions.items():
-            table.add_row(key, definition.description or "", definition.version or "", definition.availability or "")
+            table.add_row(
+                key, definition.description or "", definition.version or "", definition.availability or ""
+            )
         console.print(table)
         return
     definition = definitions[name]
@@ -55,7 +61,11 @@ def processors(
     for parameter in definition.parameters:
         default = "" if parameter.defaultValue is None else json.dumps(parameter.defaultValue)
         table.add_row(
-            parameter.name, parameter.dataType or "", parameter.unit or "", default, parameter.description or ""
+            parameter.name,
+            parameter.dataType or "",
+            parameter.unit or "",
+            default,
+            parameter.description or "",
         )
     console.print(table)
 
@@ -71,7 +81,9 @@ rms schema --out schemas/
 
 
 def schema(
-    name: Annotated[str | None, typer.Argument(help="Print the schema of this document.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print the schema of this document.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write all schemas to this folder.")] = None,
 ) -> None:
     """Export the JSON Schemas of the documents, for editors and other programs."""
@@ -80,7 +92,9 @@ def schema(
     schemas = json_schemas()
     if name is not None:
         if name not in schemas:
-            raise DocumentError(f"no document is called {name!r}", remedy=f"the documents are {', '.join(schemas)}")
+            raise DocumentError(
+                f"no document is called {name!r}", remedy=f"the documents are {', '.join(schemas)}"
+            )
         typer.echo(json.dumps(schemas[name], indent=2))
     elif out is not None:
         out.mkdir(parents=True, exist_ok=True)

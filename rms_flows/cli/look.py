@@ -19,7 +19,10 @@ rms report 'out/*.ndjson' --out week.html --title "Week 14"
 
 def report(
     reports: Annotated[
-        list[str], typer.Argument(metavar="REPORTS...", help="Reports that a run wrote (files or globs).", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="REPORTS...", help="Reports that a run wrote (files or globs).", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option("--title", help="Its heading.")] = "Threat reports",
@@ -31,5 +34,7 @@ def report(
     try:
         write_html(table, out, title=title)
     except OSError as error:
-        raise SinkError(f"can't be written ({error.strerror})", where=str(out), remedy="choose another --out") from None
+        raise SinkError(
+            f"can't be written ({error.strerror})", where=str(out), remedy="choose another --out"
+        ) from None
     typer.echo(f"{table.num_rows} reports in {out}")

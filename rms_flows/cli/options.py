@@ -11,7 +11,9 @@ import typer
 
 Start = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="Judge events from this time on (ISO 8601; UTC unless it says)."),
+    typer.Option(
+        "--from", metavar="TIME", help="Judge events from this time on (ISO 8601; UTC unless it says)."
+    ),
 ]
 End = Annotated[
     str | None, typer.Option("--to", metavar="TIME", help="Judge events before this time (not at it).")
@@ -28,7 +30,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON,
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Rules = Annotated[
     list[Path],
-    typer.Argument(metavar="RULES...", help="Sigma rules: files, folders or archives (.tar.gz, .zip).", show_default=False),
+    typer.Argument(
+        metavar="RULES...",
+        help="Sigma rules: files, folders or archives (.tar.gz, .zip).",
+        show_default=False,
+    ),
 ]
 
 

@@ -25,7 +25,9 @@ def lint(rules: options.Rules, strict: options.Strict = False, as_json: options.
 
     loaded = sigma.load(rules)
     if as_json:
-        refused = [{"where": rule.where, "rule": rule.title, "reason": rule.reason} for rule in loaded.refused]
+        refused = [
+            {"where": rule.where, "rule": rule.title, "reason": rule.reason} for rule in loaded.refused
+        ]
         typer.echo(json.dumps({"evaluated": len(loaded.rules), "refused": refused}, indent=2))
     else:
         for rule in loaded.refused:

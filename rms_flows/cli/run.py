@@ -10,7 +10,7 @@ import typer
 
 from rms_flows.cli import options, show
 
-_REPLAY_EPILOG = """Examples:
+REPLAY_EPILOG = """Examples:
 
 rms replay datasets/smart-home.yaml
 
@@ -31,7 +31,10 @@ def replay(  # noqa: PLR0913  each parameter is an option
         list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Write this sink to elsewhere.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where relative paths of the data begin; the flow's folder unless told.")
+        Path | None,
+        typer.Option(
+            "--folder", help="Where relative paths of the data begin; the flow's folder unless told."
+        ),
     ] = None,
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
@@ -65,7 +68,7 @@ def replay(  # noqa: PLR0913  each parameter is an option
     show.finish(summary, as_json=as_json, strict=strict)
 
 
-_DETECT_EPILOG = """Examples:
+DETECT_EPILOG = """Examples:
 
 rms detect rules/linux --in auth.log?year=2026 --out reports.ndjson
 
@@ -79,7 +82,8 @@ def detect(  # noqa: PLR0913  each parameter is an option
     rules: options.Rules,
     source: Annotated[str, typer.Option("--in", metavar="URI", help="What to read.", show_default=False)],
     sink: Annotated[
-        str | None, typer.Option("--out", metavar="URI", help="Where reports go; without it they are printed.")
+        str | None,
+        typer.Option("--out", metavar="URI", help="Where reports go; without it they are printed."),
     ] = None,
     start: options.Start = None,
     end: options.End = None,
@@ -111,7 +115,7 @@ def detect(  # noqa: PLR0913  each parameter is an option
     show.finish(summary, as_json=as_json, strict=strict)
 
 
-_ARCHIVE_EPILOG = """Examples:
+ARCHIVE_EPILOG = """Examples:
 
 rms archive 'logs/auth.log*?year=2026' parquet:archive --id backend-auth
 
@@ -122,7 +126,8 @@ rms archive 'events/*.zip' parquet:archive --workers 2
 def archive(  # noqa: PLR0913  each parameter is an option
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to read (URI).", show_default=False)],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Where the archive lies: parquet:FOLDER.", show_default=False)
+        str,
+        typer.Argument(metavar="TARGET", help="Where the archive lies: parquet:FOLDER.", show_default=False),
     ],
     name: Annotated[str, typer.Option("--id", help="Id of the source in the archive.")] = "archive",
     start: options.Start = None,

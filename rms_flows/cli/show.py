@@ -1,0 +1,136 @@
+"""What a person sees of a run: progress while it lasts, a summary when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rms_flows.replay import Progress, Summary
+
+Show = Callable[["Progress"], None]
+
+PLAIN_EVERY = 10.0
+"""Seconds between two lines of progress where no person watches."""
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Show | None]:
+    """Give a function that shows how far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield _plain()
+
+
+def _rate(now: Progress) -> float:
+    return now.rows / now.seconds if now.seconds > 0 else 0.0
+
+
+def _plain() -> Show:
+    last = time.monotonic()
+
+    def show(now: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_EVERY:
+            last = time.monotonic()
+            left = f", {now.left:.0f} s left" if now.left is not None else ""
+            sys.stderr.write(f"rms: {now.rows:,} rows, {_rate(now):,.0f} rows/s{left}\n")
+
+    return show
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]} rows, {task.fields[rate]} rows/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replay", total=None, rows="0", rate="0")
+
+        def show(now: Progress) -> None:
+            bar.update(
+                task, completed=now.done, total=now.total, rows=f"{now.rows:,}", rate=f"{_rate(now):,.0f}"
+            )
+
+        yield show
+
+
+def finish(summary: Summary, *, as_json: bool, strict: bool) -> None:
+    """Print the account of a run; under `strict` leave with 1 if something was dead or refused."""
+    if as_json:
+        typer.echo(summary.to_json())
+    else:
+        for line in _lines(summary):
+            typer.echo(line, err=True)
+    if strict and (summary.dead or summary.refused):
+        raise typer.Exit(1)
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    """Say what came in, what was found, where it lies and what a person should look at."""
+    for source, formats in summary.formats.items():
+        guessed = ", ".join(f"{name} ({count})" for name, count in formats.items())
+        yield f"{source}: format guessed from content: {guessed}"
+    yield (
+        f"{summary.rows:,} rows ({summary.bytes / 1e6:,.1f} MB) in {summary.seconds:.1f} s, "
+        f"{summary.rate:,.0f} rows/s"
+    )
+    for processor, counts in summary.processors.items():
+        fates = ", ".join(
+            f"{count:,} {name}" for name, count in counts.items() if name not in {"rows", "found"}
+        )
+        yield f"{processor}: {counts.get('found', 0):,} of {counts.get('rows', 0):,} rows" + (
+            f" ({fates})" if fates else ""
+        )
+    for sink, kept in summary.sinks.items():
+        yield f"{sink}: {kept:,} rows in {summary.outputs.get(sink, '')}"
+    if summary.dead_letters:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.dead_letters.items())
+        yield f"{summary.dead:,} records could not be processed ({reasons}), kept in {summary.dead_letters_uri}"
+    shown = summary.notes[:NOTES]
+    yield from shown
+    if len(summary.notes) > len(shown):
+        yield f"and {len(summary.notes) - len(shown):,} more such notes; --json lists them all"
+
+
+NOTES = 10
+"""Most notes printed for a person; a pack of thousands of rules may refuse hundreds."""
+
+ROWS = 50
+"""Most reports printed for a person."""
+
+
+def reports(path: Path) -> None:
+    """Print reports as a table, the newest last."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rms_flows.report import read_reports
+
+    found = read_reports([str(path)])
+    table = Table("time", "level", "rule", "source", "message", title=f"{found.num_rows:,} threat reports")
+    columns = ("@timestamp", "rule.level", "rule.name", "rms.source", "message")
+    for row in found.select(columns).slice(max(0, found.num_rows - ROWS)).to_pylist():
+        # Text, because what an attacker wrote must not be read as markup.
+        table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in columns))
+    Console().print(table)
+    if found.num_rows > ROWS:
+        typer.echo(f"the last {ROWS} are shown; --out keeps them all")
