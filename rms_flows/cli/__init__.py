@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command that `sys.argv` names and exit with its code."""
-    from rms_flows.cli.app import app  # noqa: PLC0415  Typer is loaded only where there is a command line
+    from rms_flows.cli.app import app
 
     try:
         app()

@@ -20,7 +20,7 @@ rms replay smart-home.yaml --source backend-auth=old/auth.log.gz?year=2025 --sin
 """
 
 
-def replay(  # noqa: PLR0913  each parameter is an option
+def replay(
     flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
     start: options.Start = None,
     end: options.End = None,
@@ -78,7 +78,7 @@ rms detect my-rule.yml --in parquet:archive --from 2026-01-01
 """
 
 
-def detect(  # noqa: PLR0913  each parameter is an option
+def detect(
     rules: options.Rules,
     source: Annotated[str, typer.Option("--in", metavar="URI", help="What to read.", show_default=False)],
     sink: Annotated[
@@ -123,7 +123,7 @@ rms archive 'events/*.zip' parquet:archive --workers 2
 """
 
 
-def archive(  # noqa: PLR0913  each parameter is an option
+def archive(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to read (URI).", show_default=False)],
     target: Annotated[
         str,

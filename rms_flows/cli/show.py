@@ -22,7 +22,7 @@ PLAIN_EVERY = 10.0
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Show | None]:
-    """Give a function that shows how far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+    """Give a function that shows how far a run is: a bar on a terminal, else a plain line now and then."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
@@ -103,7 +103,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"{sink}: {kept:,} rows in {summary.outputs.get(sink, '')}"
     if summary.dead_letters:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.dead_letters.items())
-        yield f"{summary.dead:,} records could not be processed ({reasons}), kept in {summary.dead_letters_uri}"
+        yield f"{summary.dead:,} records could not be processed ({reasons}): {summary.dead_letters_uri}"
     shown = summary.notes[:NOTES]
     yield from shown
     if len(summary.notes) > len(shown):

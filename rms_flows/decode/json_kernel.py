@@ -1,8 +1,9 @@
 """The inner loops of fast JSON decoding, compiled by Numba: bytes of many records → tokens → column buffers.
 
-They accept only what is surely right (RFC 8259, no repeated key, no surrogate escape, no exponent, nesting up
-to `DEPTH`); every other record is marked and goes the slow way, which either decodes it or says what is wrong
-with it. So these loops never need an error message, and never differ from the slow way in what they accept.
+They accept only what is surely right (RFC 8259; no repeated key, no surrogate escape, no exponent, objects
+nested up to `DEPTH`, lists of scalars only); every other record is marked and goes the slow way, which either
+decodes it or says what is wrong with it. So these loops never need an error message, and never accept what the
+slow way would refuse.
 
 Bytes stand in a buffer padded with at least 16 zeros: a zero stops every loop, so none checks for the end.
 """
@@ -155,27 +156,6 @@ def _number(buf: np.ndarray, i: int) -> tuple[int, int]:
 
 
 @compiled
-def _list(buf: np.ndarray, words: np.ndarray, i: int) -> int:
-    """Step over a list without looking into it: who uses its bytes decodes them."""
-    depth = 0
-    while True:
-        byte = buf[i]
-        if byte == 34:
-            i, _ = _string(buf, words, i + 1)
-            if i < 0:
-                return -1
-        elif byte == 91 or byte == 123:
-            depth += 1
-        elif byte == 93 or byte == 125:
-            depth -= 1
-            if depth == 0:
-                return i + 1
-        elif byte == 0:
-            return -1
-        i += 1
-
-
-@compiled
 def _literal(buf: np.ndarray, i: int) -> tuple[int, int]:
     """Step over `null`, `true` or `false`; give its end (-1: slow way) and its kind."""
     if buf[i] == 110 and buf[i + 1] == 117 and buf[i + 2] == 108 and buf[i + 3] == 108:
@@ -188,19 +168,46 @@ def _literal(buf: np.ndarray, i: int) -> tuple[int, int]:
 
 
 @compiled
+def _scalar(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int]:
+    """Step over a string, number or literal; give its end (-1: slow way) and its kind."""
+    if buf[i] == 34:
+        end, kind = _string(buf, words, i + 1)
+        return (end + 1 if end >= 0 else -1), kind
+    if buf[i] == 45 or 48 <= buf[i] <= 57:
+        return _number(buf, i)
+    return _literal(buf, i)
+
+
+@compiled
+def _list(buf: np.ndarray, words: np.ndarray, i: int) -> int:
+    """Step over a list of scalars; give its end (-1: slow way)."""
+    i = _skip(buf, i + 1)
+    if buf[i] == 93:
+        return i + 1
+    while True:
+        i, _ = _scalar(buf, words, i)
+        if i < 0:
+            return -1
+        i = _skip(buf, i)
+        if buf[i] == 93:
+            return i + 1
+        if buf[i] != 44:
+            return -1
+        i = _skip(buf, i + 1)
+
+
+@compiled
 def _value(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int, int, int]:
     """Step over a value that is no object; give its end (-1: slow way), its kind, and its text's two ends."""
-    byte = buf[i]
-    if byte == 34:
-        end, kind = _string(buf, words, i + 1)
-        return (end + 1 if end >= 0 else -1), kind, i + 1, end
-    if byte == 45 or 48 <= byte <= 57:
-        end, kind = _number(buf, i)
-    elif byte == 91:
-        end, kind = _list(buf, words, i), LIST
-    else:
-        end, kind = _literal(buf, i)
-    return end, kind, i, (i if kind == NULL else end)
+    if buf[i] == 91:
+        end = _list(buf, words, i)
+        return end, LIST, i, end
+    end, kind = _scalar(buf, words, i)
+    if kind == NULL:
+        return end, kind, i, i
+    if kind <= ESCAPED:
+        return end, kind, i + 1, end - 1
+    return end, kind, i, end
 
 
 @compiled
@@ -293,9 +300,10 @@ def _record(
         hint = 2 * key
         i = _skip(buf, i)
         while buf[i] == 125:
+            inside = i < end  # else the brace is that of a later record
             i = _skip(buf, i + 1)
             if depth == 0:
-                return n if i >= end else -1
+                return n if inside and i >= end else -1
             hint = 2 * parent
             depth -= 1
             parent = outer[depth]

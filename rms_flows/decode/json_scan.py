@@ -1,8 +1,8 @@
 """Fast JSON: a block of records → string columns with each value's kind, without a Python object a value.
 
 Several times as fast as decoding to dicts and turning these into columns; used for inputs of more than one
-block, since compiling takes seconds once a machine. What it can't decode is marked and goes the slow way; tests
-hold that both ways give the same columns.
+block, since compiling takes seconds once a machine. What it can't decode is marked and goes the slow way;
+tests hold that both ways give the same columns.
 """
 
 from __future__ import annotations
