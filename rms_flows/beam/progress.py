@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Listener = Callable[[int, float], None]
+"""Takes what came since the last call: rows, and work done in the measure of `Progress.done`."""
+
+_listener: Listener | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +18,7 @@ class Progress:
     Args:
         rows: Rows read so far, over all workers.
         seconds: Since the run began.
-        done: Bytes read so far where sizes are known, else fragments.
+        done: Work done so far, in bytes of the fragments (1 for a fragment of unknown size).
         total: The same measure of the whole; None before the sources have been listed.
 
     Example:
@@ -31,3 +37,15 @@ class Progress:
         if self.total is None or self.done <= 0:
             return None
         return self.seconds * max(self.total - self.done, 0.0) / self.done
+
+
+def listen(listener: Listener | None) -> None:
+    """Name who hears of this process's progress; DoFns are copies made by Beam and can't hold a listener."""
+    global _listener  # noqa: PLW0603  one pipeline runs in a process at a time
+    _listener = listener
+
+
+def advance(rows: int, done: float) -> None:
+    """Tell of rows read and work done."""
+    if _listener is not None:
+        _listener(rows, done)

@@ -1,0 +1,69 @@
+"""The local engine: one pipeline on Beam's `FnApiRunner`, inside this process.
+
+The runner is named explicitly, as Beam's default may try to download a binary. Its own multi-process mode is not
+used: it opens unauthenticated ports on all interfaces, and waits forever for a worker that was killed. Processes
+come from `workers` instead, each of which runs whole pipelines here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineState
+
+from rms_flows.beam.account import Account
+from rms_flows.errors import FlowError, RmsError
+
+
+def run(build: Callable[[beam.Pipeline], None]) -> Account:
+    """Build a pipeline, run it to its end and give what its steps counted.
+
+    Raises:
+        RmsError: What a step raised, as it raised it.
+        FlowError: A step failed otherwise, or the pipeline ended in another state than DONE.
+    """
+    # Beam would read sys.argv if it got no list.
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    build(pipeline)
+    with _without_beams_log():
+        try:
+            result = pipeline.run()
+            state = result.wait_until_finish()
+        except Exception as error:
+            raise _as_ours(error) from error
+    if state != PipelineState.DONE:
+        raise FlowError(f"the pipeline ended as {state}", remedy="run it again; what was there is untouched")
+    account: Account = Account()
+    for counter in result.metrics().query()["counters"]:
+        account[counter.key.metric.namespace, counter.key.metric.name] += counter.committed or 0
+    return account
+
+
+def _as_ours(error: BaseException) -> RmsError:
+    """Find the error of ours in the chain that Beam wrapped around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RmsError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return FlowError(
+        f"a step failed with {type(error).__name__}: {error}",
+        remedy="this is a defect; please report it with the input that caused it",
+    )
+
+
+@contextmanager
+def _without_beams_log() -> Iterator[None]:
+    """Keep Beam from logging the traceback of an error that is raised anyway."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
