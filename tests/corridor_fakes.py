@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import pyarrow.compute as pc
 from rms_flows import schema
 from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.errors import SourceError
-from rms_flows.io.contract import Fragment, Request
+from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
+from rms_flows.io.contract import Fragment, Request, Window
 from rms_flows.processors.contract import Step
 
 HOUR = 3_600_000_000
@@ -37,7 +40,7 @@ def rows_of(number: int, rows: int) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class Rows:
-    """A source of `fragments` × `rows` seeded rows and, in each fragment, `dead` dead letters."""
+    """A source of `count` times `rows` seeded rows and, in each fragment, `dead` dead letters."""
 
     count: int = 6
     rows: int = 2_000
@@ -46,10 +49,10 @@ class Rows:
     fail_at: int | None = None
     uri: str = "fake:rows"
 
-    def fragments(self, request: Request) -> list[Fragment]:
+    def fragments(self, _request: Request) -> list[Fragment]:
         return [Fragment(self.uri, str(n), size=100 + n) for n in range(self.count)]
 
-    def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
+    def read(self, fragment: Fragment, _request: Request) -> Iterator[Decoded]:
         if self.fail_at == int(fragment.key):
             raise SourceError("cut in half", where=self.uri, remedy="copy it again")
         whole = rows_of(int(fragment.key), self.rows)
@@ -58,7 +61,10 @@ class Rows:
             first = start == 0
             dead = self.dead if first else 0
             counts = Counts(
-                framed=batch.num_rows + dead + (self.lose if first else 0), rows=batch.num_rows, dead=dead, bytes=60
+                framed=batch.num_rows + dead + (self.lose if first else 0),
+                rows=batch.num_rows,
+                dead=dead,
+                bytes=60,
             )
             yield Decoded(batch, _dead(dead), counts, {"json": dead} if dead else {})
 
@@ -125,3 +131,35 @@ def above(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def hot() -> Step:
     return Step(run=above, gives="observations", columns=frozenset({"host.cpu.usage"}))
+
+
+def broken() -> Step:
+    def run(_batch: pa.RecordBatch) -> pa.RecordBatch:
+        raise KeyError("no such column")
+
+    return Step(run=run, gives="observations", columns=None)
+
+
+def suicidal() -> Step:
+    def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+    return Step(run=run, gives="observations", columns=None)
+
+
+def plan_of(folder: Path, source: Rows, ready: Callable[[], Step] = hot, window: Window = Window()) -> Plan:  # noqa: B008  frozen
+    """Plan two sources, a chain of processors with a way around it, and two sinks."""
+    return Plan(
+        sources=(
+            SourceStage("a", source, Request(), annotate),
+            SourceStage("b", source, Request(), annotate),
+        ),
+        processors=(ProcessorStage("hot", ("a", "b"), ready), ProcessorStage("again", ("a", "hot"), hot)),
+        sinks=(
+            SinkStage("found", ("hot", "again"), Lines(folder / "found.ndjson")),
+            SinkStage("all", ("b",), Lines(folder / "all.ndjson")),
+        ),
+        dead_letters=Lines(folder / "dead.ndjson"),
+        window=window,
+    )

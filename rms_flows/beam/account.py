@@ -22,7 +22,7 @@ def source(name: str) -> str:
 
 
 def annotate(name: str) -> str:
-    """Stage that annotates a source; like all that follow it counts `rows` in and, but for sinks, `found` out."""
+    """Stage that annotates a source; like those after it, it counts `rows` in and `found` out."""
     return f"annotate:{name}"
 
 

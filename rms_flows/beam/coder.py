@@ -5,6 +5,8 @@ Beam's default would pickle it, and a pickled slice takes the buffers of its who
 
 from __future__ import annotations
 
+from typing import Any
+
 import apache_beam as beam
 import pyarrow as pa
 
@@ -41,7 +43,7 @@ class RecordBatchCoder(beam.coders.Coder):  # type: ignore[misc]  # Beam has no 
         """Tell Beam that a batch can't be a key."""
         return False
 
-    def to_type_hint(self) -> type[pa.RecordBatch]:
+    def to_type_hint(self) -> Any:
         """Tell Beam what this coder is for."""
         return pa.RecordBatch
 

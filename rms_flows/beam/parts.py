@@ -1,4 +1,4 @@
-"""The number of the fragment that a batch came of; it travels in the schema's metadata and names a sink's parts.
+"""The number of the fragment that a batch came of: it travels in the schema's metadata, names a sink's parts.
 
 Parts named by fragment are the same however the fragments are spread over workers, and a bundle that is tried
 again replaces the parts of the first attempt.

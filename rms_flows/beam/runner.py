@@ -1,8 +1,8 @@
 """The local engine: one pipeline on Beam's `FnApiRunner`, inside this process.
 
-The runner is named explicitly, as Beam's default may try to download a binary. Its own multi-process mode is not
-used: it opens unauthenticated ports on all interfaces, and waits forever for a worker that was killed. Processes
-come from `workers` instead, each of which runs whole pipelines here.
+The runner is named explicitly, as Beam's default may try to download a binary. Its own multi-process mode is
+not used: it opens unauthenticated ports on all interfaces, and it waits forever for a worker that was killed.
+Processes come from `workers` instead, each of which runs whole pipelines here.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account, progress
 from rms_flows.beam.parts import with_part
 from rms_flows.beam.pieces import Piece
@@ -16,6 +17,7 @@ from rms_flows.decode.contract import Decoded
 from rms_flows.io.contract import Request, Source
 
 Sources = Mapping[str, tuple[Source, Request]]
+
 
 def read(pipeline: beam.Pipeline, pieces: Sequence[Piece], sources: Sources) -> beam.pvalue.DoOutputsTuple:
     """Read all pieces.

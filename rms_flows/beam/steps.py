@@ -8,6 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
+import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam.parts import part_of, with_part
 
 Function = Callable[[pa.RecordBatch], pa.RecordBatch]

@@ -1,7 +1,7 @@
 """Shares of work in processes of their own: spawned, watched, and ended with the launcher. Knows no Beam.
 
-A worker asks for one share after the other, so the fast ones do more. It tells its progress, its account or its
-error through a pipe: no port, no file. It ends when the launcher does, however that ends.
+A worker asks for one share after the other, so the fast ones do more. It tells its progress, its account or
+its error through a pipe: no port, no file. It ends when the launcher does, however that ends.
 """
 
 from __future__ import annotations

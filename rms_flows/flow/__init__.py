@@ -6,8 +6,8 @@
            └→ dead letters
 
 Every stage is a plain function from batch to batch that runs without Beam. The graph has no GroupByKey and no
-Flatten: each way from a source to a sink stands for itself, so that the runner fuses them all into one step, and a
-batch never leaves the process that read it.
+Flatten: each way from a source to a sink stands for itself, so that the runner fuses them all into one step,
+and a batch never leaves the process that read it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from rms_flows.beam import account
 from rms_flows.beam.account import Account
+from rms_flows.beam.load import load
 from rms_flows.beam.pieces import Piece
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.window import within
@@ -30,7 +31,7 @@ __all__ = ["Plan", "corridor", "run_share"]
 
 def corridor(pipeline: beam.Pipeline, plan: Plan, pieces: Sequence[Piece]) -> None:
     """Lay the graph of `plan` over `pieces`; a transform's name is the way that leads through it."""
-    from rms_flows.beam.sinks import write  # noqa: PLC0415  Beam takes seconds; a launcher of workers needs none
+    from rms_flows.beam.sinks import write  # noqa: PLC0415  Beam is loaded by who runs the graph, see `load`
     from rms_flows.beam.sources import read  # noqa: PLC0415
     from rms_flows.beam.steps import step  # noqa: PLC0415
 
@@ -40,7 +41,9 @@ def corridor(pipeline: beam.Pipeline, plan: Plan, pieces: Sequence[Piece]) -> No
         known = raw[account.source(source.id)] | f"Annotate {source.id}" >> step(
             account.annotate(source.id), source.annotator
         )
-        inside = known | f"Window {source.id}" >> step(account.window(source.id), partial(within, plan.window))
+        inside = known | f"Window {source.id}" >> step(
+            account.window(source.id), partial(within, plan.window)
+        )
         ways[source.id] = {source.id: inside}
     for processor in plan.processors:
         ways[processor.id] = {
@@ -58,6 +61,7 @@ def corridor(pipeline: beam.Pipeline, plan: Plan, pieces: Sequence[Piece]) -> No
 
 def run_share(plan: Plan, share: Sequence[Piece]) -> Account:
     """Run the corridor over a share of the work, in this process, to its end."""
-    from rms_flows.beam.runner import run  # noqa: PLC0415
+    load()
+    from rms_flows.beam.runner import run  # noqa: PLC0415  Beam takes seconds; a launcher of workers needs none
 
     return run(lambda pipeline: corridor(pipeline, plan, share))

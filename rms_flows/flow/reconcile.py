@@ -1,4 +1,4 @@
-"""The books of a run: what went into each stage came out of the one before it. "DONE" alone proves nothing."""
+"""The books of a run: what went into a stage came out of the one before it. "DONE" alone proves nothing."""
 
 from __future__ import annotations
 

@@ -1,0 +1,120 @@
+"""The life of a run: list the work, prepare sinks, do it, check the books, commit; or leave all as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from rms_flows.beam import account
+from rms_flows.beam.account import Account, words
+from rms_flows.beam.pieces import Piece, shares
+from rms_flows.beam.progress import Progress
+from rms_flows.beam.workers import run_shares
+from rms_flows.flow import run_share
+from rms_flows.flow.plan import Plan
+from rms_flows.flow.reconcile import reconcile
+from rms_flows.flow.summary import Summary
+from rms_flows.io.contract import Sink
+
+Show = Callable[[Progress], None]
+
+SHOW_EVERY = 0.25
+"""Seconds between two calls of `progress`."""
+
+
+def launch(plan: Plan, *, workers: int = 1, progress: Show | None = None) -> Summary:
+    """Run a plan to its end.
+
+    Args:
+        plan: What to run.
+        workers: Processes that work at once; 1 works in this one.
+        progress: Called in this process about four times a second.
+
+    Raises:
+        RmsError: It could not run to its end; the sinks hold what they held before.
+    """
+    began = time.monotonic()
+    pieces = work(plan)
+    watch = _Watch(began, sum(piece.weight for piece in pieces), progress)
+    with _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]):
+        dealt = shares(pieces, workers)
+        total = run_shares(partial(run_share, plan), dealt, workers=workers, tell=watch.add)
+        reconcile(plan, pieces, total)
+        kept = {sink.id: sink.sink.commit() for sink in plan.sinks}
+        plan.dead_letters.commit()
+    watch.end()
+    return summarize(plan, total, kept, seconds=time.monotonic() - began)
+
+
+def work(plan: Plan) -> list[Piece]:
+    """List the fragments of all sources, numbered in the order of the plan."""
+    found = [
+        (source.id, fragment)
+        for source in plan.sources
+        for fragment in source.source.fragments(source.request)
+    ]
+    return [Piece(number, source, fragment) for number, (source, fragment) in enumerate(found)]
+
+
+@contextmanager
+def _prepared(sinks: Sequence[Sink]) -> Iterator[None]:
+    """Prepare sinks in turn; whatever goes wrong, also Ctrl-C, abandon those that were."""
+    ready: list[Sink] = []
+    try:
+        for sink in sinks:
+            sink.prepare()
+            ready.append(sink)
+        yield
+    except BaseException:
+        for sink in ready:
+            sink.abandon()
+        raise
+
+
+class _Watch:
+    """Adds up what workers tell and shows it now and then."""
+
+    def __init__(self, began: float, total: float, show: Show | None) -> None:
+        self._began = began
+        self._total = total
+        self._show = show
+        self._rows, self._done = 0, 0.0
+        self._shown = began
+
+    def add(self, rows: int, done: float) -> None:
+        self._rows += rows
+        self._done += done
+        now = time.monotonic()
+        if self._show is not None and now - self._shown >= SHOW_EVERY:
+            self._shown = now
+            self._show(Progress(self._rows, now - self._began, self._done, self._total))
+
+    def end(self) -> None:
+        if self._show is not None:
+            self._show(Progress(self._rows, time.monotonic() - self._began, self._total, self._total))
+
+
+def summarize(plan: Plan, total: Account, kept: dict[str, int], *, seconds: float) -> Summary:
+    """Turn the account of a run into what a person reads."""
+    steps = {stage.id: stage.ready() for stage in plan.processors}
+    processors = {
+        name: {"rows": 0, "found": 0, **words(total, account.processor(name)), **(step.counts or {})}
+        for name, step in steps.items()
+    }
+    sources = {stage.id: dict(words(total, account.source(stage.id))) for stage in plan.sources}
+    dead = dict(words(total, account.DEAD))
+    return Summary(
+        seconds=seconds,
+        batches=sum(counts.get("batches", 0) for counts in sources.values()),
+        reports=sum(processors[name]["found"] for name, step in steps.items() if step.gives == "reports"),
+        sources=sources,
+        processors=processors,
+        sinks=kept,
+        outputs={stage.id: stage.sink.uri for stage in plan.sinks},
+        dead_letters=dead,
+        dead_letters_uri=plan.dead_letters.uri if dead else None,
+        formats={},
+        notes=tuple(note for step in steps.values() for note in step.notes),
+    )
