@@ -35,7 +35,12 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
             result = pipeline.run()
             state = result.wait_until_finish()
         except Exception as error:
-            raise _as_ours(error) from error
+            if (ours := _first(error)) is not None:
+                raise ours from None
+            raise FlowError(
+                f"a step failed with {type(error).__name__}: {error}",
+                remedy="this is a defect; please report it with the input that caused it",
+            ) from error
     if state != PipelineState.DONE:
         raise FlowError(f"the pipeline ended as {state}", remedy="run it again; what was there is untouched")
     account: Account = Account()
@@ -44,17 +49,12 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
     return account
 
 
-def _as_ours(error: BaseException) -> RmsError:
-    """Find the error of ours in the chain that Beam wrapped around it."""
+def _first(error: BaseException) -> RmsError | KeyboardInterrupt | None:
+    """Find what was raised in a step; Beam wraps it in errors of its own, also a Ctrl-C."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RmsError):
-            return cause
+    while cause is not None and not isinstance(cause, RmsError | KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
-    return FlowError(
-        f"a step failed with {type(error).__name__}: {error}",
-        remedy="this is a defect; please report it with the input that caused it",
-    )
+    return cause
 
 
 @contextmanager
