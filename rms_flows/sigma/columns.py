@@ -1,0 +1,149 @@
+"""A column of a batch as distinct values and codes, whatever its type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rms_flows.schema import ENVELOPE, MISFIT, OPTIONAL_ENVELOPE
+from rms_flows.sigma.verdicts import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Distinct values and, for each row, which one it has.
+
+    Args:
+        values: Arrow array of the distinct values.
+        codes: Shape (rows,), signed integers; the number of values stands for null.
+    """
+
+    values: pa.Array
+    codes: np.ndarray
+
+
+def encode(column: pa.Array) -> Encoded:
+    """Encode a column; one that is a dictionary already keeps it, for its memory to be recognized."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return _encode_lists(column)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    codes = column.indices
+    if codes.null_count:
+        codes = pc.fill_null(codes.cast(pa.int32()), len(column.dictionary))
+    return Encoded(column.dictionary, codes.to_numpy(zero_copy_only=False))
+
+
+def _encode_lists(column: pa.Array) -> Encoded:
+    rows = [None if row is None else tuple(row) for row in column.to_pylist()]
+    distinct = dict.fromkeys(row for row in rows if row is not None)
+    numbers = {row: i for i, row in enumerate(distinct)}
+    codes = np.array([len(numbers) if row is None else numbers[row] for row in rows], dtype=np.int32)
+    return Encoded(pa.array([list(row) for row in distinct], type=column.type), codes)
+
+
+def texts(values: pa.Array) -> list[Value | None]:
+    """Write distinct values as text, the way they would stand in a text column.
+
+    Example:
+        >>> texts(pa.array([5.0, 0.5])), texts(pa.array([True])), texts(pa.array([[], ["a"]]))
+        (['5', '0.5'], ['true'], [None, ('a',)])
+    """
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        plain: list[Value | None] = values.to_pylist()
+        return plain
+    if pa.types.is_timestamp(kind):
+        return [None if v is None else v.isoformat() for v in values.cast(pa.timestamp("us", tz=kind.tz)).to_pylist()]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lists = ([_text(one) for one in row if one is not None] if row else None for row in values.to_pylist())
+        return [tuple(row) if row else None for row in lists]
+    return [None if v is None else _text(v) for v in values.to_pylist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:  # noqa: PLR2004 - beyond it, as it came
+        return str(int(value))
+    return json.dumps(value, default=str)
+
+
+def find(batch: pa.RecordBatch, field: str) -> pa.Array | None:
+    """Find a field: the flat dotted name first, then the path into a structure; None where it is absent."""
+    at = batch.schema.get_field_index(field)
+    if at >= 0:
+        return batch.column(at)
+    head, _, rest = field.partition(".")
+    while rest:
+        at = batch.schema.get_field_index(head)
+        if at >= 0 and pa.types.is_struct(batch.schema.field(at).type):
+            return _inside(batch.column(at), rest)
+        step, _, rest = rest.partition(".")
+        head = f"{head}.{step}"
+    return None
+
+
+def _inside(column: pa.Array, path: str) -> pa.Array | None:
+    for step in path.split("."):
+        if not pa.types.is_struct(column.type) or column.type.get_field_index(step) < 0:
+            return None
+        column = pc.struct_field(column, step)
+    return column
+
+
+def text_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """Give the columns that keywords look at: all text of the event, but not what we wrote into the envelope."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name not in ENVELOPE and name not in OPTIONAL_ENVELOPE:
+            yield from _leaves(name, column)
+
+
+def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    kind = column.type
+    if pa.types.is_struct(kind):
+        for i in range(kind.num_fields):
+            child = kind.field(i).name
+            yield from _leaves(f"{name}.{child}", pc.struct_field(column, child))
+        return
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield name, column
+
+
+def misfits(batch: pa.RecordBatch) -> dict[str, list[tuple[int, Value]]]:
+    """Read what did not fit its column's type: field → (row, value as text)."""
+    at = batch.schema.get_field_index(MISFIT)
+    if at < 0 or batch.column(at).null_count == batch.num_rows:
+        return {}
+    found: dict[str, list[tuple[int, Value]]] = {}
+    for row, text in enumerate(batch.column(at).to_pylist()):
+        if text is not None:
+            for field, value in json.loads(text).items():
+                if (kept := _misfit(value)) is not None:
+                    found.setdefault(field, []).append((row, kept))
+    return found
+
+
+def _misfit(value: Any) -> Value | None:
+    if value is None:
+        return None
+    return tuple(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
+def same_memory(a: pa.Array, b: pa.Array) -> bool:
+    """Tell whether two arrays lie at the same place, which holds as long as both are alive."""
+    return a.offset == b.offset and len(a) == len(b) and _places(a) == _places(b)
+
+
+def _places(array: pa.Array) -> Sequence[int | None]:
+    return [None if buffer is None else buffer.address for buffer in array.buffers()]

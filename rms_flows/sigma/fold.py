@@ -1,0 +1,42 @@
+"""Case folding of text: the simple folding of Unicode, character for character, on both sides of a comparison.
+
+Python's `casefold` is the full folding, which changes lengths (`ß` becomes `ss`) and with them what a wildcard
+`?` stands for; `lower` depends on neighbors (the Greek sigma). Here each character has one folded form.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# Added to the simple foldings by Unicode 15.1; Python has no lower case for them.
+_LATER = {0x1FD3: 0x0390, 0x1FE3: 0x03B0, 0xFB05: 0xFB06}
+
+
+def _table() -> dict[int, int]:
+    table = dict(_LATER)
+    for code in range(0x80, sys.maxunicode + 1):
+        char = chr(code)
+        folded = char.casefold()
+        if len(folded) > 1:  # only a full folding: the simple one is the lower case, if that is one character
+            folded = char.lower()
+        if len(folded) == 1 and folded != char:
+            table[code] = ord(folded)
+    table.update({code: code + 32 for code in range(ord("A"), ord("Z") + 1)})
+    return table
+
+
+_FOLDED: dict[int, int] = {}
+
+
+def fold(text: str) -> str:
+    """Fold the case of `text`; the length in characters stays.
+
+    Example:
+        >>> fold("PowerShell"), fold("STRASSE ẞ"), fold("ΣΑΣ")
+        ('powershell', 'strasse ß', 'σασ')
+    """
+    if text.isascii():
+        return text.lower()
+    if not _FOLDED:  # made at the first need: importing the package costs nothing
+        _FOLDED.update(_table())
+    return text.translate(_FOLDED)

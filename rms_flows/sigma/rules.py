@@ -1,0 +1,62 @@
+"""Rules as the rest of the house sees them: what can be evaluated, and what was refused and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rms_flows.sigma.expression import Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A single-event rule that can be evaluated.
+
+    Args:
+        id: The rule's id; made from a hash of its content where it has none.
+        title: For people.
+        author: To be kept with every message based on the rule.
+        level: informational, low, medium, high or critical; `medium` where the rule names none.
+        tags: Such as `attack.t1059`.
+        meaning: Hash of what the rule detects, see `expression.digest`.
+        file: Where it was read, for an archive `archive!member`.
+        line: Where its document begins in the file, from 1.
+        detection: What it detects.
+    """
+
+    id: str
+    title: str
+    author: str | None
+    level: str
+    tags: tuple[str, ...]
+    meaning: str
+    file: str
+    line: int
+    detection: Expression
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A document that can't be evaluated."""
+
+    title: str
+    file: str
+    line: int
+    reason: str
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All that was found: each document is in one of the two, filters in neither (they are part of rules)."""
+
+    rules: tuple[Rule, ...]
+    refused: tuple[Refused, ...]
