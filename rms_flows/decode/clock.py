@@ -1,0 +1,214 @@
+"""Stamps become times: text in all the forms that logs use → timestamp[us, UTC], exactly and never by the clock.
+
+A stamp that can't be read is null and marked; who calls makes a dead letter of its record. The order of day and
+month is declared, never guessed, and a missing year comes from the source's document or the file's dated name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rms_flows.decode.contract import Options
+from rms_flows.schema import TIMESTAMP
+
+ISO = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
+EPOCH = r"^(?P<whole>-?\d{1,18})(?:\.(?P<part>\d+))?$"
+NUMBERS = r"^(?P<a>\d{1,4})[/.-](?P<b>\d{1,2})[/.-](?P<c>\d{1,4}),? +(?P<rest>\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?)$"
+
+_ORDERS = {"month-first": ("c", "a", "b"), "day-first": ("c", "b", "a"), "year-first": ("a", "b", "c")}
+
+
+class Times(NamedTuple):
+    """Stamps that were read."""
+
+    values: pa.Array  # timestamp[us, UTC], null where the text was null or no stamp
+    bad: np.ndarray  # bool, where there was text that is no stamp
+
+
+def parse(texts: pa.Array, options: Options) -> Times:
+    """Read stamps in any form that needs no guess: ISO 8601, epoch numbers, dates of declared order.
+
+    Args:
+        texts: Strings. Epoch numbers are seconds, milliseconds, microseconds or nanoseconds by their size
+            (11, 14 and 17 digits are the borders: seconds until the year 5138).
+        options: Gives the zone of stamps without one and the order of all-number dates.
+
+    Example:
+        >>> parse(pa.array(["2023-07-26T12:00:00.123Z", "1690372800", "7/26/2023"]), Options()).bad.tolist()
+        [False, False, True]
+    """
+    if texts.null_count == len(texts):
+        return Times(pa.nulls(len(texts), TIMESTAMP), np.zeros(len(texts), np.bool_))
+    found = pa.nulls(len(texts), TIMESTAMP)
+    for pattern, read in ((ISO, _iso), (EPOCH, _epoch), (NUMBERS, _numbers)):
+        fits = pc.and_(pc.is_null(found), pc.match_substring_regex(texts, pattern))
+        if pc.any(fits).as_py():
+            found = pc.coalesce(found, read(pc.if_else(fits, texts, None), options))
+    return Times(found, _mask(pc.and_(pc.is_valid(texts), pc.is_null(found))))
+
+
+def _mask(values: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), np.bool_)  # noqa: FBT003
+
+
+def _iso(texts: pa.Array, options: Options) -> pa.Array:
+    plain = pc.replace_substring_regex(texts, r"^(.{10}) ", r"\1T")
+    plain = pc.replace_substring_regex(plain, r"[.,](\d{1,6})\d*", r".\1")
+    plain = pc.replace_substring_regex(plain, r" ?Z$", "+00:00")
+    plain = pc.replace_substring_regex(plain, r" ?([+-]\d{2}):?(\d{2})?$", r"\1:\200")
+    plain = pc.replace_substring_regex(plain, r"([+-]\d{2}:\d{2})00$", r"\1")
+    zoned = pc.match_substring_regex(plain, r"[+-]\d{2}:\d{2}$")
+    there = _cast(pc.if_else(zoned, plain, None), TIMESTAMP, _python_zoned)
+    local = _cast(pc.if_else(zoned, None, plain), pa.timestamp("us"), _python_local)
+    return pc.coalesce(there, in_zone(local, options.timezone))
+
+
+def _cast(texts: pa.Array, kind: pa.DataType, one: Callable[[str], datetime]) -> pa.Array:
+    """Cast at once; where one stamp is no date (30 February), cast one by one."""
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid:
+        return pa.array([None if text is None else _try(one, text) for text in texts.to_pylist()], kind)
+
+
+def _try(one: Callable[[str], datetime], text: str) -> datetime | None:
+    try:
+        return one(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _python_zoned(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _python_local(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def in_zone(local: pa.Array, zone: tzinfo | None) -> pa.Array:
+    """Take times without a zone as those of `zone` (None is UTC); an hour that came twice is its first pass."""
+    if zone is None or local.null_count == len(local):
+        return local.cast(TIMESTAMP)
+    return pc.assume_timezone(local, str(zone), ambiguous="earliest", nonexistent="earliest").cast(TIMESTAMP)
+
+
+def _epoch(texts: pa.Array, options: Options) -> pa.Array:  # noqa: ARG001  one form for all readers
+    parts = pc.extract_regex(texts, EPOCH)
+    whole = pc.struct_field(parts, "whole").cast(pa.int64())
+    size = pc.utf8_length(pc.struct_field(parts, "whole"))
+    fraction = pc.coalesce(pc.struct_field(parts, "part"), pa.scalar(""))
+    micros = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 6, "0"), 0, 6).cast(pa.int64())
+    seconds = pc.less_equal(size, 11)
+    sign = pc.if_else(pc.starts_with(texts, "-"), -1, 1)
+    small = pc.add(pc.multiply(pc.if_else(seconds, whole, 0), 1_000_000), pc.multiply(sign, micros))
+    millis = pc.multiply(pc.if_else(pc.less_equal(size, 14), whole, 0), 1_000)
+    large = pc.if_else(pc.less_equal(size, 17), whole, pc.divide(whole, 1_000))
+    value = pc.case_when(
+        pc.make_struct(seconds, pc.less_equal(size, 14)), small, millis, large
+    )
+    return value.cast(pa.int64()).cast(pa.timestamp("us")).cast(TIMESTAMP)
+
+
+def _numbers(texts: pa.Array, options: Options) -> pa.Array:
+    if options.date_order is None:
+        return pa.nulls(len(texts), TIMESTAMP)
+    parts = pc.extract_regex(texts, NUMBERS)
+    year, month, day = (pc.struct_field(parts, name) for name in _ORDERS[options.date_order])
+    whole = pc.if_else(pc.equal(pc.utf8_length(year), 4), year, None)
+    date = pc.binary_join_element_wise(whole, pc.utf8_lpad(month, 2, "0"), pc.utf8_lpad(day, 2, "0"), "-")
+    iso = pc.binary_join_element_wise(date, pc.utf8_lpad(pc.struct_field(parts, "rest"), 8, "0"), "T")
+    return _iso(iso, options)
+
+
+_DATED = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])(?:[-_.]?(0[1-9]|[12]\d|3[01]))?(?!\d)")
+_MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_BACK, _AHEAD = 7, 358
+"""Days: a step back of more is the next year, a step ahead of more the year before (disorder at New Year)."""
+
+
+class Rollover:
+    """Reads stamps without a year, such as `Mar 27 13:06:56`, in the order of one input.
+
+    Args:
+        name: The input's name; a date in it (`auth.log-20230327`) gives the year where the options don't.
+        options: `year` is the year of the first record; `timezone` the zone of all.
+
+    Example:
+        >>> stamps = pa.array(["Dec 31 23:59:59", "Jan  1 00:00:01"])
+        >>> Rollover("auth.log", Options(year=2022)).parse(stamps).values[1].as_py().isoformat()
+        '2023-01-01T00:00:01+00:00'
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name = name
+        self._options = options
+        self._year: int | None = options.year
+        self._last: int | None = None
+
+    @property
+    def reason(self) -> str:
+        """Say why stamps can't be read when no year is known."""
+        return (
+            f"the stamp has no year and neither the source nor the file's name ({self._name}) gives one; "
+            "set year= to that of the first record"
+        )
+
+    @property
+    def known(self) -> bool:
+        """Tell whether a year is known, so that what is still bad is no date at all."""
+        return self._year is not None
+
+    def parse(self, texts: pa.Array) -> Times:
+        """Read stamps in the order of the input; remembers the year for the next block."""
+        parts = pc.extract_regex(
+            texts, r"^(?P<month>[A-Z][a-z]{2}) +(?P<day>\d{1,2}) (?P<time>\d{2}:\d{2}:\d{2}(?:\.\d+)?)$"
+        )
+        names = pc.struct_field(parts, "month").dictionary_encode()
+        numbers = pa.array([_MONTHS.get(name) for name in names.dictionary.to_pylist()], pa.int64())
+        month = numbers.take(names.indices)
+        day = pc.struct_field(parts, "day").cast(pa.int64())
+        good = _mask(pc.and_(pc.is_valid(month), pc.and_(pc.greater(day, 0), pc.less_equal(day, 31))))
+        years = np.zeros(len(texts), np.int64)
+        if good.any():
+            months = month.to_numpy(zero_copy_only=False)[good].astype(np.int64)
+            years[good] = self._years(months, day.to_numpy(zero_copy_only=False)[good].astype(np.int64))
+        if self._year is None:
+            return Times(pa.nulls(len(texts), TIMESTAMP), _mask(pc.is_valid(texts)))
+        date = pc.binary_join_element_wise(
+            pa.array(years).cast(pa.string()),
+            pc.utf8_lpad(month.cast(pa.string()), 2, "0"),
+            pc.utf8_lpad(day.cast(pa.string()), 2, "0"),
+            "-",
+        )
+        iso = pc.binary_join_element_wise(date, pc.struct_field(parts, "time"), "T")
+        times = parse(pc.if_else(pa.array(good), iso, None), self._options)
+        return Times(times.values, _mask(pc.and_(pc.is_valid(texts), pc.is_null(times.values))))
+
+    def _years(self, month: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Give each stamp its year; disorder of up to a week is disorder, more is another year."""
+        if self._year is None:
+            self._year = self._from_name(int(month[0]))
+            if self._year is None:
+                return np.zeros(len(month), np.int64)
+        place = month * 31 + day
+        before = np.concatenate([[place[0] if self._last is None else self._last], place[:-1]])
+        step = place - before
+        turn = (step < -_BACK).astype(np.int64) - (step > _AHEAD).astype(np.int64)
+        years: np.ndarray = self._year + np.cumsum(turn)
+        self._year, self._last = int(years[-1]), int(place[-1])
+        return years
+
+    def _from_name(self, first_month: int) -> int | None:
+        """A dated name names the day of rotation: a first record of a later month is of the year before."""
+        dated = _DATED.search(self._name)
+        if dated is None:
+            return None
+        return int(dated[1]) - (first_month > int(dated[2]))
