@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 Framing = Literal["lines", "documents", "whole"]
-"""`lines`: a record ends at a line feed. `documents`: JSON values one after the other, over any number of lines,
-or in one array. `whole`: the input is one record."""
+"""`lines`: a record ends at a line feed. `documents`: JSON values one after the other, over any number of
+lines, or in one array. `whole`: the input is one record."""
 
 
 class Failure(NamedTuple):
@@ -35,13 +35,16 @@ class Parsed:
         columns: Column name to array, all of one length `n`. Must hold `@timestamp` (timestamp[us, UTC]); may
             hold `event.id` (null where the document has none) and `event.dataset`. Types other than
             `schema.field_type` says are converted by the driver, misfits kept in `rms.misfit`.
-        record: Shape (n,), int64: the record that each row came from, rising; None says row i came of record i,
-            which holds only without failures and blanks.
+        kinds: For columns that come of JSON, what each value was written as (`decode.kinds`); a column
+            without an entry holds strings as they were written.
+        record: Shape (n,), int64: the record that each row came from, rising; None says row i came of
+            record i, which holds only without failures and blanks.
         failures: The records that became dead letters.
         blank: Records that are no data: empty lines, headers, comments.
     """
 
     columns: dict[str, pa.Array]
+    kinds: dict[str, np.ndarray] = field(default_factory=dict)
     record: np.ndarray | None = None
     failures: list[Failure] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
@@ -49,7 +52,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an input is to be read; each comes from the source's document or the URI's query.
+    r"""How an input is to be read; each comes from the source's document or the URI's query.
 
     Args:
         format: Name of the format; None guesses from content.
@@ -58,7 +61,7 @@ class Options:
         timezone: Zone of stamps that have none.
         date_order: Order of all-number dates such as `07/05/2023`: declared, never guessed.
         time_column: CSV and plain JSON: the column that holds the event's time.
-        delimiter: CSV: what stands between cells; None takes the most frequent of `,;\\t|` in the header.
+        delimiter: CSV: what stands between cells; None takes the most frequent of `,;\t|` in the header.
         keep_original: Keep the record's bytes as `event.original`.
         max_record: Longest record in bytes; a longer one is a dead letter.
     """
@@ -90,7 +93,7 @@ class Context:
 
 
 class Decoder(Protocol):
-    """Decodes the records of one input, block after block; keeps headers, the year and the like between blocks."""
+    """Decodes the records of one input block after block; keeps headers and the year between them."""
 
     def parse(self, records: Sequence[bytes]) -> Parsed:
         """Turn records (without their line feed) into columns; never raises for what a record holds."""
@@ -104,7 +107,8 @@ class Format:
         name: What users write (`syslog`).
         title: One line for people.
         framing: How bytes fall into records.
-        sniff: Bytes of the first 64 KiB → 0 (not this) to 100 (surely this); more specific formats score higher.
+        sniff: Bytes of the first 64 KiB → 0 (not this) to 100 (surely this); the more specific format
+            scores higher.
         open: Makes the decoder for one input.
     """
 

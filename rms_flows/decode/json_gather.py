@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rms_flows.decode.json_kernel import ESCAPED, HEX, SIMPLE, Tokens, compiled
+from rms_flows.decode.json_kernel import HEX, SIMPLE, Tokens, compiled
+from rms_flows.decode.kinds import ESCAPED
 
 
 @compiled

@@ -1,9 +1,9 @@
 """The inner loops of fast JSON decoding, compiled by Numba: bytes of many records → tokens → column buffers.
 
 They accept only what is surely right (RFC 8259; no repeated key, no surrogate escape, no exponent, objects
-nested up to `DEPTH`, lists of scalars only); every other record is marked and goes the slow way, which either
-decodes it or says what is wrong with it. So these loops never need an error message, and never accept what the
-slow way would refuse.
+nested up to `DEPTH`, lists of scalars only); every other record is marked and goes the slow way, which
+either decodes it or says what is wrong with it. So these loops never need an error message, and never accept
+what the slow way would refuse.
 
 Bytes stand in a buffer padded with at least 16 zeros: a zero stops every loop, so none checks for the end.
 """
@@ -16,8 +16,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 from numba import njit
 
-NULL, PLAIN, ESCAPED, INTEGER, FLOAT, BOOLEAN, LIST = range(7)
-"""Kinds of value; PLAIN and ESCAPED are strings without and with a backslash."""
+from rms_flows.decode.kinds import BOOLEAN, ESCAPED, FLOAT, INTEGER, LIST, NULL, PLAIN
 
 DEPTH = 16
 """Deepest nesting that the fast way follows."""

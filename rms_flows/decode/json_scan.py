@@ -15,17 +15,11 @@ import pyarrow as pa
 
 from rms_flows.decode.json_gather import gather
 from rms_flows.decode.json_kernel import Keys, Tokens, scan
+from rms_flows.decode.json_slow import Column
 
 _PADDING = 16
 _KEYS = 16_384
 _KEY_BYTES = 1 << 20
-
-
-class Column(NamedTuple):
-    """A column as it was written: the text of each value and the value's kind."""
-
-    text: pa.StringArray  # null where absent or null; strings unescaped, all else as its JSON text
-    kinds: np.ndarray  # uint8, 0 where absent, else 1 + kind
 
 
 class Scanned(NamedTuple):

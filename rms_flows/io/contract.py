@@ -1,4 +1,4 @@
-"""What an adapter is: a source gives fragments that can be read apart, a sink takes batches and commits once."""
+"""What an adapter is: a source gives fragments to be read apart, a sink takes batches and commits once."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ class Sink(Protocol):
     uri: str  # safe to log
 
     def prepare(self) -> None:
-        """Check rights, take the lock and clear what a killed run left; raises SinkError before work begins."""
+        """Check rights, take the lock, clear what a killed run left; raises SinkError before work begins."""
 
     def part(self, name: str) -> Writer:
         """Open a part; the same name replaces what a failed attempt wrote (a Beam bundle that is retried)."""
 
     def commit(self) -> int:
-        """Make all closed parts visible at once, folded by id where the sink keeps reports; give the rows kept."""
+        """Make all closed parts visible at once, reports folded by id; give the number of rows kept."""
 
     def abandon(self) -> None:
         """Remove the staging area and release the lock."""

@@ -1,4 +1,4 @@
-"""What a processor is: a definition (a document) and a function from batch to batch made from its parameters."""
+"""A processor: a definition (a document) and a function from batch to batch made of its parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Make(Protocol):
     """Makes the step; called once in each worker, so what it gives need not be picklable."""
 
     def __call__(self, manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
-        """Build from checked parameters; paths in them are relative to `folder`; raises RuleError or FlowError."""
+        """Build of checked parameters, paths relative to `folder`; raises DocumentError or FlowError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,274 @@
+"""From bytes to batches of observations: framing, decoding, identity, types, envelope, account."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from rms_flows.decode import framing
+from rms_flows.decode.conform import conform
+from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
+from rms_flows.decode.framing import Frame, Readable
+from rms_flows.errors import DecodeError
+from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, TIMESTAMP
+
+HEAD: Final = 65_536
+"""Bytes from which a format is guessed."""
+
+REMEMBERED: Final = 1 << 20
+"""Own ids remembered of one input, the newest; a duplicate farther back is folded where reports are kept."""
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Text:
+    """A stream as UTF-8 without a byte order mark, whose beginning can be looked at.
+
+    Args:
+        stream: What to read; UTF-16 is known by its mark.
+    """
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._error: BaseException | None = None
+        self.head = self._begin()
+        self._left = self.head
+
+    def _begin(self) -> bytes:
+        head = b""
+        try:
+            while len(head) < HEAD and (block := self._stream.read(HEAD - len(head))):
+                head += block
+        except framing.BROKEN as error:  # told when the reader gets there
+            self._error = error
+        for mark, encoding in _MARKS:
+            if head.startswith(mark):
+                head = head[len(mark) :]
+                if encoding != "utf-8":
+                    self._decoder = codecs.getincrementaldecoder(encoding)()
+                    return self._recode(head)
+        return head
+
+    def _recode(self, block: bytes) -> bytes:
+        if self._decoder is None:
+            return block
+        return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to about `size` bytes, none at the end."""
+        if self._error is not None and not self._left:
+            raise self._error
+        block, self._left = self._left, b""
+        try:
+            return block + self._recode(self._stream.read(size))
+        except framing.BROKEN as error:
+            if not block:
+                raise
+            self._error = error
+            return block
+
+
+def decode(
+    text: Text, context: Context, known: Format, *, ingested: datetime | None = None
+) -> Iterator[Decoded]:
+    """Decode one input.
+
+    Args:
+        text: Its bytes, decompressed.
+        context: What is known of it.
+        known: Its format.
+        ingested: When it reached us, where that is known; never the clock.
+
+    Yields:
+        Batches with what could not become an observation beside them.
+
+    Raises:
+        DecodeError: Records went missing: a decoder is wrong.
+    """
+    cut = known.framing
+    if cut == "documents" and framing.documents_are_lines(text.head):
+        cut = "lines"
+    inlet = _Inlet(context, known, ingested)
+    for frame in framing.frames(text, cut, context.options.max_record):
+        yield inlet.take(frame)
+
+
+class _Inlet:
+    """What one input remembers from frame to frame."""
+
+    def __init__(self, context: Context, known: Format, ingested: datetime | None) -> None:
+        self._context = context
+        self._decoder = known.open(context)
+        self._format = known.name
+        self._ingested = pa.scalar(ingested, TIMESTAMP)
+        self._first: int | None = None  # hash of the first record
+        self._number = 0  # records before this frame
+        self._own: OrderedDict[str, int] = OrderedDict()  # own id → hash of its record
+
+    def take(self, frame: Frame) -> Decoded:
+        """Turn a frame into a batch, and account for each of its records."""
+        records, places, failures = _only_text(frame.records)
+        parsed = self._decoder.parse(records) if records else Parsed({})
+        record = np.arange(len(records)) if parsed.record is None else parsed.record
+        if not parsed.columns:
+            record = record[:0]
+        failures += [failure._replace(record=int(places[failure.record])) for failure in parsed.failures]
+        counts = Counts(
+            framed=len(frame.records) + len(frame.torn),
+            extra=len(record) - len(np.unique(record)),
+            dead=len(failures) + len(frame.torn),
+            blank=len(parsed.blank),
+            bytes=frame.size,
+        )
+        rows = self._rows(frame, parsed, places[record], counts)
+        counts.rows = rows.num_rows
+        if not counts.balanced():
+            raise DecodeError(
+                f"records went missing in decoding {self._format}: {counts}",
+                where=self._context.name,
+                remedy="this is a defect of the decoder; please report it with the input",
+            )
+        dead = self._dead(frame, failures)
+        self._number += len(frame.records) + len(frame.torn)
+        reasons = Counter(f.kind for f in failures) + Counter(torn.kind for torn in frame.torn)
+        return Decoded(rows, dead, counts, reasons)
+
+    def _rows(self, frame: Frame, parsed: Parsed, record: np.ndarray, counts: Counts) -> pa.RecordBatch:
+        columns = dict(parsed.columns)
+        ids, kept = self._identify(frame, columns.pop("event.id", None), record, counts)
+        kinds = {name: of for name, of in parsed.kinds.items() if name in columns}
+        typed = conform(columns, kinds, self._context.options)
+        envelope = {
+            "@timestamp": typed.columns.get("@timestamp"),
+            "event.ingested": pa.repeat(self._ingested, len(record)),
+            "event.id": ids,
+            "event.dataset": self._dataset(typed.columns.get("event.dataset"), len(record)),
+            "rms.origin": self._origins(record),
+        }
+        made = {
+            name: pa.nulls(len(record), kind) if envelope.get(name) is None else envelope[name].cast(kind)
+            for name, kind in ENVELOPE.items()
+        }
+        made |= {name: column for name, column in typed.columns.items() if name not in made}
+        if self._context.options.keep_original:
+            made["event.original"] = pa.array(
+                [frame.records[place] for place in record.tolist()], pa.binary()
+            )
+        if typed.misfits is not None:
+            made[MISFIT] = typed.misfits
+        batch = pa.RecordBatch.from_pydict(made)
+        if kept is not None:
+            batch = batch.filter(pa.array(kept))
+        if typed.misfits is not None:
+            counts.misfits = batch.num_rows - batch[MISFIT].null_count
+        return batch
+
+    def _identify(
+        self, frame: Frame, own: pa.Array | None, record: np.ndarray, counts: Counts
+    ) -> tuple[pa.Array, np.ndarray | None]:
+        """Give ids and, where there are duplicates, which rows to keep."""
+        made = self._made(frame, record)
+        if own is None or own.null_count == len(own):
+            return pa.array(made, pa.string()), None
+        kept = np.ones(len(record), np.bool_)
+        ids: list[str] = []
+        for row, (given, new) in enumerate(zip(own.to_pylist(), made, strict=True)):
+            if given is None:
+                ids.append(new)
+                continue
+            content = xxhash.xxh3_64_intdigest(frame.records[record[row]])
+            before = self._own.get(given)
+            if before is None:
+                self._own[given] = content
+            elif before == content:
+                kept[row] = False
+            else:
+                counts.conflicts += 1
+                given = new  # noqa: PLW2901  the id that the row gets
+            ids.append(given)
+        while len(self._own) > REMEMBERED:
+            self._own.popitem(last=False)
+        counts.duplicates = int((~kept).sum())
+        return pa.array(ids, pa.string()), None if kept.all() else kept
+
+    def _made(self, frame: Frame, record: np.ndarray) -> list[str]:
+        """Hash where each record lies (input's first record, offset), its bytes; more rows add a number."""
+        if self._first is None and frame.records:
+            self._first = xxhash.xxh3_64_intdigest(frame.records[0])
+        first = np.uint64(self._first or 0)
+        with np.errstate(over="ignore"):
+            seeds = (frame.offsets.astype(np.uint64) * _GOLDEN) ^ first
+        digest, records, seed = xxhash.xxh3_128_hexdigest, frame.records, seeds.tolist()
+        ids = [digest(records[place], seed[place]) for place in record.tolist()]
+        again = np.flatnonzero(record[1:] == record[:-1]) + 1
+        for row in again.tolist():
+            ordinal = row - int(np.searchsorted(record, record[row]))
+            ids[row] = digest(f"{ids[row]}#{ordinal}".encode())
+        return ids
+
+    def _dataset(self, found: pa.Array | None, rows: int) -> pa.Array:
+        declared = pa.scalar(self._context.options.dataset, pa.string())
+        if found is None:
+            return pa.repeat(declared, rows).dictionary_encode().cast(DICTIONARY)
+        if found.null_count and declared.is_valid:
+            return pc.coalesce(found.cast(pa.string()), declared).dictionary_encode().cast(DICTIONARY)
+        return found
+
+    def _origins(self, record: np.ndarray) -> pa.Array:
+        numbers = pa.array(record + self._number).cast(pa.string())
+        return pc.binary_join_element_wise(f"{self._context.name}#", numbers, "")
+
+    def _dead(self, frame: Frame, failures: Sequence[Failure]) -> pa.RecordBatch:
+        """Keep what could not be decoded, with its bytes, in the order of the input."""
+        found = [(f.record, f.kind, f.reason, frame.records[f.record]) for f in sorted(failures)]
+        found += [
+            (number, torn.kind, torn.reason, torn.data)
+            for number, torn in enumerate(frame.torn, len(frame.records))
+        ]
+        columns = {
+            "event.ingested": pa.repeat(self._ingested, len(found)),
+            "rms.source": pa.nulls(len(found), DICTIONARY),
+            "rms.origin": self._origins(np.array([number for number, *_ in found], np.int64)),
+            "error.type": pa.array([kind for _, kind, _, _ in found], DICTIONARY),
+            "error.message": pa.array([reason for _, _, reason, _ in found], pa.string()),
+            "event.original": pa.array([data for *_, data in found], pa.binary()),
+        }
+        return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER)
+
+
+def _only_text(records: list[bytes]) -> tuple[list[bytes], np.ndarray, list[Failure]]:
+    """Sort out records that are no UTF-8."""
+    joined = b"\n".join(records)
+    try:
+        if not joined.isascii():
+            joined.decode()
+    except UnicodeDecodeError:
+        failures = [failure for number, record in enumerate(records) if (failure := _no_text(number, record))]
+        bad = {failure.record for failure in failures}
+        places = np.array([number for number in range(len(records)) if number not in bad], np.int64)
+        return [records[place] for place in places.tolist()], places, failures
+    return records, np.arange(len(records)), []
+
+
+def _no_text(number: int, record: bytes) -> Failure | None:
+    try:
+        record.decode()
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start} (0x{record[error.start]:02x})"
+        reason = f"{byte} is not UTF-8; expected UTF-8, or UTF-16 with its byte order mark"
+        return Failure(number, "encoding", reason)
+    return None
