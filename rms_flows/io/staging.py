@@ -75,7 +75,7 @@ class Staging:
         return self._parts
 
     def take(self) -> None:
-        """Take the lock, leave the folder as a killed run left it; raises SinkError when another run has it."""
+        """Take the lock and leave the folder as it was; raises SinkError when another run has it."""
         with writing(self.target):
             while self._lock is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
