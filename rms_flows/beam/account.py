@@ -41,6 +41,11 @@ def sink(name: str) -> str:
     return f"sink:{name}"
 
 
+def formats(name: str) -> str:
+    """Stage whose words are the formats that were guessed for a source's inputs."""
+    return f"formats:{name}"
+
+
 DEAD = "dead"
 """Stage whose words are the reasons of dead letters."""
 

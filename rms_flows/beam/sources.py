@@ -54,6 +54,8 @@ class ReadPieces(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         left = piece.weight
         for decoded in source.read(piece.fragment, request):
             _count(stage, decoded)
+            if decoded.guessed is not None:
+                Metrics.counter(account.formats(piece.source), decoded.guessed).inc()
             done = min(left, decoded.counts.bytes)
             left -= done
             progress.advance(decoded.rows.num_rows, done)

@@ -146,3 +146,4 @@ class Decoded:
     dead: pa.RecordBatch  # schema.DEAD_LETTER
     counts: Counts
     reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by `error.type`
+    guessed: str | None = None  # on an input's first batch: its format, if that was guessed from content

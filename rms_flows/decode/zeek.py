@@ -144,7 +144,7 @@ class ZeekDecoder:
         return table, (rows + first)[values.is_valid().to_numpy(zero_copy_only=False)]
 
     def _cell(self, texts: pa.Array) -> pa.Array:
-        """Read unset and empty values, and bytes written as \\xNN."""
+        r"""Read unset and empty values, and bytes written as `\xNN`."""
         words = texts.dictionary_encode()
         plain = [
             None if word == self._unset else "" if word == self._empty else _unescape(word)

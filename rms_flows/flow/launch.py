@@ -115,6 +115,10 @@ def summarize(plan: Plan, total: Account, kept: dict[str, int], *, seconds: floa
         outputs={stage.id: stage.sink.uri for stage in plan.sinks},
         dead_letters=dead,
         dead_letters_uri=plan.dead_letters.uri if dead else None,
-        formats={},
+        formats={
+            stage.id: guessed
+            for stage in plan.sources
+            if (guessed := dict(words(total, account.formats(stage.id))))
+        },
         notes=tuple(note for step in steps.values() for note in step.notes),
     )

@@ -1,1 +1,51 @@
-"""Room of the house; see CONTRIBUTING.md."""
+"""Everything that runs is described by a document: read here, checked, and exported as JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rms_flows.model import documents
+from rms_flows.model.documents import DataSourceManifest, Document, Parameter, ProcessorDefinition, Trust
+from rms_flows.model.orchestrator import Orchestrator, ProcessorEntry, SinkEntry, Source, expand
+from rms_flows.model.read import load, load_orchestrator, parse
+
+__all__ = [
+    "DataSourceManifest",
+    "Document",
+    "Orchestrator",
+    "Parameter",
+    "ProcessorDefinition",
+    "ProcessorEntry",
+    "SinkEntry",
+    "Source",
+    "Trust",
+    "expand",
+    "json_schemas",
+    "load",
+    "load_orchestrator",
+    "parse",
+]
+
+KINDS: tuple[type[Document], ...] = (
+    Orchestrator,
+    documents.DataKind,
+    documents.DataInterface,
+    documents.DataSourceDefinition,
+    documents.DataSourceManifest,
+    documents.ProcessorDefinition,
+    documents.ProcessorManifest,
+    documents.ProcessorOrchestrator,
+    documents.Observation,
+    documents.ThreatReport,
+)
+"""The documents that people and programs exchange."""
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Give the JSON Schema of each document by its name.
+
+    Example:
+        >>> json_schemas()["DataKind"]["required"]
+        ['name', 'quantityKind']
+    """
+    return {kind.__name__: kind.model_json_schema(by_alias=True) for kind in KINDS}

@@ -1,0 +1,159 @@
+"""Files, globs, compressed files and zip members, decoded.
+
+Guarantee: the same bytes give the same events with the same ids, wherever the file lies and whatever its name;
+a file that has grown gives the events it gave before and the new ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import glob
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from rms_flows.decode import decode
+from rms_flows.decode.contract import Context, Decoded, Options
+from rms_flows.decode.framing import Readable
+from rms_flows.errors import SourceError
+from rms_flows.io.contract import Fragment, Request
+
+_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files that a pattern names, each decoded by its format.
+
+    Args:
+        pattern: Path or glob (`**` for any depth).
+        options: How to read them; without a format each file's is guessed from its content.
+        dead_letters: The files hold dead letters; their records are read once more.
+    """
+
+    pattern: str
+    options: Options = Options()
+    dead_letters: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The pattern; it holds no secrets."""
+        return f"dead-letters:{self.pattern}" if self.dead_letters else self.pattern
+
+    def fragments(self, request: Request) -> list[Fragment]:
+        """List the files in the order of their names, of a zip each member; raises SourceError."""
+        del request  # what a file holds is not known before it is read
+        names = (
+            [self.pattern] if Path(self.pattern).exists() else sorted(glob.glob(self.pattern, recursive=True))
+        )
+        paths = [Path(name) for name in names]
+        files = [path for path in paths if not path.is_dir()]
+        if not files:
+            what = "is a folder" if paths else "no such file"
+            raise SourceError(what, where=self.pattern, remedy="name a file or a glob such as 'logs/*.log'")
+        return [fragment for path in files for fragment in _fragments(path)]
+
+    def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
+        """Decode one file or member; raises SourceError when it can't be opened, DecodeError for no format."""
+        path = Path(fragment.uri)
+        name = f"{path.name}!{fragment.key}" if fragment.key else path.name
+        context = Context(name, self.options, request.columns)
+        first = self.options.format is None
+        with _opened(path, fragment.key) as stream:
+            inlet = _Letters(stream) if self.dead_letters else stream
+            for known, decoded in decode(inlet, context):
+                yield replace(decoded, guessed=known.name) if first else decoded
+                first = False
+
+
+def _fragments(path: Path) -> list[Fragment]:
+    if path.suffix.lower() != ".zip":
+        with _told(path):
+            return [Fragment(str(path), size=path.stat().st_size)]
+    with _told(path), zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if _is_data(member)]
+        return [Fragment(str(path), member.filename, size=member.file_size) for member in members]
+
+
+def _is_data(member: zipfile.ZipInfo) -> bool:
+    """Leave out folders and what macOS puts beside each file."""
+    name = PurePosixPath(member.filename)
+    return not (member.is_dir() or "__MACOSX" in name.parts or name.name.startswith("._"))
+
+
+@contextmanager
+def _opened(path: Path, member: str) -> Iterator[Readable]:
+    """Open a file, or a member of a zip, decompressed."""
+    if member:
+        with _told(path):
+            archive = zipfile.ZipFile(path)
+        with archive:
+            with _told(path):
+                inner = archive.open(member)
+            with inner:
+                yield inner
+        return
+    with _told(path):
+        handle = path.open("rb")
+    with handle:
+        kind = _COMPRESSED.get(path.suffix.lower())
+        yield _Inflated(handle, kind) if kind else handle
+
+
+class _Inflated:
+    """A compressed file; an empty one is empty, one that was cut off raises OSError."""
+
+    def __init__(self, handle: Readable, kind: str) -> None:
+        self._stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), kind)
+
+    def read(self, size: int, /) -> bytes:
+        data: bytes = self._stream.read(size)
+        return data
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what is wrong with a file that can't be opened."""
+    try:
+        yield
+    except zipfile.BadZipFile as error:
+        raise SourceError(f"no zip archive ({error})", where=str(path), remedy="copy it again") from None
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
+        raise SourceError(
+            f"the zip can't be read ({error})", where=str(path), remedy="unpack it first"
+        ) from None
+    except OSError as error:
+        raise SourceError(
+            f"can't be read ({error.strerror})", where=str(path), remedy="check path and rights"
+        ) from None
+
+
+class _Letters:
+    """The original records in a file of dead letters, one a line."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        block = self._stream.read(size)
+        lines = (self._rest + block).split(b"\n")
+        self._rest = lines.pop() if block else b""
+        found = b"".join(_original(line) + b"\n" for line in lines if line.strip())
+        return found or (b"\n" if block else b"")
+
+
+def _original(line: bytes) -> bytes:
+    try:
+        return base64.b64decode(msgspec.json.decode(line)["event.original"], validate=True)
+    except (msgspec.DecodeError, KeyError, TypeError, binascii.Error):
+        raise SourceError(
+            f"no dead letter: {line[:60]!r}", remedy="expected lines that a run wrote to --dead-letters"
+        ) from None

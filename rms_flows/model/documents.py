@@ -1,0 +1,200 @@
+"""The documents of the IoTAC RMS and its ancestor FAR-EDGE, in their long form; names are theirs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DataType = Literal["string", "number", "integer", "boolean", "list", "object", "any"]
+"""Type of a parameter's value."""
+
+
+class Document(BaseModel):
+    """A document: unknown keys are errors, and it does not change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameter(Document):
+    """A parameter that a definition declares."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    dataType: DataType = "any"
+    unit: str | None = None
+    defaultValue: Any = None
+    required: bool = False
+
+
+class ParameterValue(Document):
+    """A parameter that a manifest sets."""
+
+    key: str = Field(min_length=1)
+    value: Any = None
+
+
+class DataKind(Document):
+    """What a value is: temperature, CPU load, a log-in."""
+
+    id: str | None = None
+    name: str
+    description: str | None = None
+    modelType: str | None = None
+    format: str | None = None
+    quantityKind: str
+    unit: str | None = None
+
+
+class DataInterface(Document):
+    """How data is had."""
+
+    id: str | None = None
+    name: str
+    description: str | None = None
+    communicationProtocol: Literal["Kafka", "HTTP", "MQTT", "file", "Elasticsearch", "Parquet"]
+    parameters: tuple[Parameter, ...] = ()
+
+
+class DataSourceDefinition(Document):
+    """A type of probe: its interface and the kind of its data."""
+
+    id: str | None = None
+    name: str
+    description: str | None = None
+    dataInterfaceReferenceID: str
+    dataKindReferenceID: str
+
+
+class Location(Document):
+    """Where something is."""
+
+    geoLocation: str | None = None
+    virtualLocation: str | None = None
+
+
+class Trust(Document):
+    """What a gateway confirmed of a probe, and from when to when that holds."""
+
+    fingerprint: str | None = None
+    publicKey: str | None = None
+    validFrom: datetime | None = None
+    validTo: datetime | None = None
+    revokedAt: datetime | None = None
+
+
+class DataSourceManifest(Document):
+    """A probe that is deployed."""
+
+    id: str
+    name: str
+    description: str | None = None
+    macAddress: str | None = None
+    dataSourceDefinitionReferenceID: str
+    parameters: tuple[ParameterValue, ...] = ()
+    location: Location | None = None
+    trust: Trust | None = None
+    live: str | None = None
+    archive: str | None = None
+
+
+class ProcessorDefinition(Document):
+    """What a processor does and which parameters it takes."""
+
+    id: str | None = None
+    name: str
+    description: str | None = None
+    vendor: str | None = None
+    version: str | None = None
+    availability: str | None = None
+    processorType: str | None = None
+    inputKinds: tuple[str, ...] = ()
+    outputKinds: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+
+class ProcessorManifest(Document):
+    """A processor that is to run: its definition, the values of its parameters, what it reads and feeds."""
+
+    id: str
+    name: str | None = None
+    processorDefinitionReferenceID: str
+    parameters: tuple[ParameterValue, ...] = ()
+    dataSources: tuple[str, ...] = Field(min_length=1)
+    dataSink: tuple[str, ...] = ()
+
+
+class ProcessorOrchestrator(Document):
+    """Processors that run together."""
+
+    id: str | None = None
+    name: str
+    description: str | None = None
+    processors: tuple[ProcessorManifest, ...]
+
+
+class Observation(Document):
+    """A value that was observed."""
+
+    id: str | None = None
+    edgeGatewayReferenceID: str | None = None
+    dataSourceManifestReferenceID: str | None = None
+    dataKindReferenceID: str | None = None
+    acquisitionTimestamp: datetime
+    collectionTimestamp: datetime | None = None
+    location: Location | None = None
+    value: Any = None
+    derivedFrom: tuple[str, ...] = ()
+
+
+class Measurement(Document):
+    """A named number in a threat report."""
+
+    name: str
+    value: float | None = None
+
+
+class ThreatReportValue(Document):
+    """What a threat report says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    type: str
+    monitoredAssetID: tuple[str, ...] = ()
+    monitoredAssetIP: tuple[str, ...] = ()
+    measurement: tuple[Measurement, ...] = ()
+    requestSource: str | None = None
+    timestamp: datetime | None = Field(default=None, alias="_timestamp")
+
+
+class RuleReference(Document):
+    """The rule that a threat report comes of."""
+
+    id: str
+    name: str | None = None
+    author: str | None = None
+    level: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class ThreatReport(Document):
+    """An observation whose value is a threat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    id: str
+    dataSourceID: str | None = None
+    systemID: str | None = None
+    reportType: str | None = None
+    timestamp: datetime = Field(alias="_timestamp")
+    location: str | None = None
+    value: ThreatReportValue
+    rule: RuleReference | None = None
+    group: str | None = None
+    firstEvent: datetime | None = None
+    lastEvent: datetime | None = None
+    count: int = 1
+    evidence: tuple[str, ...] = ()
+    status: str = "open"
+    revision: int = 1
