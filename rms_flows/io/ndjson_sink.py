@@ -1,0 +1,175 @@
+"""A file of JSON lines, the same bytes however the work was divided."""
+
+from __future__ import annotations
+
+import gzip
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import zstandard
+
+from rms_flows.errors import SinkError
+from rms_flows.io.merge import Runs
+from rms_flows.io.staging import Staging, publish, writing
+
+Write = Callable[[pa.RecordBatch], list[bytes]]
+"""One line a row, without its line feed."""
+
+_EARLIEST = -(2**63)
+
+
+def json_lines(batch: pa.RecordBatch) -> list[bytes]:
+    r"""Write any batch as it stands: dotted names, nulls left out, stamps as ISO 8601, bytes as base64.
+
+    Example:
+        >>> json_lines(pa.record_batch({"host.name": ["hub", None], "event.original": [b"\xff", b""]}))
+        [b'{"host.name":"hub","event.original":"/w=="}', b'{"event.original":""}']
+    """
+    names = batch.schema.names
+    encode = msgspec.json.Encoder().encode
+    return [
+        encode({name: value for name, value in zip(names, row, strict=True) if value is not None})
+        for row in zip(*map(_plain, batch.columns), strict=True)
+    ]
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        return cast("list[Any]", pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ").to_pylist())
+    values = column.to_pylist()
+    if pa.types.is_binary(column.type):
+        return [None if value is None else b64encode(value).decode() for value in values]
+    return cast("list[Any]", values)
+
+
+class NdjsonSink:
+    """Writes one line a row to a file, sorted by time and id, and replaces what the file held.
+
+    Guarantee: what is in the file depends on the rows alone, byte for byte, not on how they came in parts or
+    in which order. Rows of one `event.id` are folded to the highest `rms.revision`, of equal ones to the
+    smallest line; rows without an id are all kept. The file is replaced at once when the run commits, with
+    an empty one when nothing was found; until then, and after a `kill -9`, it is what it was. Memory does not
+    grow with the number of rows.
+
+    Args:
+        path: The file; `.gz` and `.zst` are compressed, always to the same bytes.
+        write: Makes the lines.
+    """
+
+    def __init__(self, path: str | Path, *, write: Write = json_lines) -> None:
+        self.uri = str(path)
+        self._write = write
+        self._target = Path(path).resolve()  # a link stays a link, and workers may stand elsewhere
+        self._staging = Staging(self._target.with_name(f".{self._target.name}.staging"), self.uri)
+
+    def prepare(self) -> None:
+        """See `Sink.prepare`."""
+        if self._target.exists() and not self._target.is_file():
+            raise SinkError("is not a regular file", where=self.uri, remedy="name a file to be written")
+        self._staging.take()
+        self._staging.clear()
+
+    def part(self, name: str) -> Part:
+        """See `Sink.part`."""
+        return Part(self._staging.parts / name, self._write, self.uri)
+
+    def commit(self) -> int:
+        """Merge all parts into the file; give the number of lines."""
+        with writing(self.uri):
+            made = self._staging.parts / "made"
+            kept = 0
+            with _compressed(made, self._target.suffix) as out:
+                for line in _merged(self._staging.parts):
+                    out.write(line + b"\n")
+                    kept += 1
+            publish(made, self._target)
+        self._staging.release()
+        return kept
+
+    def abandon(self) -> None:
+        """See `Sink.abandon`."""
+        self._staging.release()
+
+
+class Part:
+    """Lines of one part with what they are sorted and folded by; stays apart until it is closed."""
+
+    def __init__(self, path: Path, write: Write, target: str) -> None:
+        self._path = path
+        self._open = path.with_name(f"{path.name}.open")
+        self._write = write
+        self._target = target
+        with writing(target):
+            self._file = pa.OSFile(str(self._open), "wb")
+            self._stream = pa.ipc.new_stream(self._file, _KEYED)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `Writer.write`."""
+        lines = pa.array(self._write(batch), pa.binary())
+        time = _column(batch, "@timestamp", pa.timestamp("us", tz="UTC")).cast(pa.int64())
+        revision = pc.fill_null(_column(batch, "rms.revision", pa.int64()), 0)
+        keyed = [
+            pc.fill_null(_column(batch, "event.id", pa.string()), ""),
+            pc.negate(revision),
+            lines,
+            pc.fill_null(time, _EARLIEST),
+        ]
+        with writing(self._target):
+            self._stream.write_batch(pa.record_batch(keyed, schema=_KEYED))
+
+    def close(self) -> None:
+        """See `Writer.close`."""
+        with writing(self._target):
+            self._stream.close()
+            self._file.close()
+            self._open.replace(self._path.with_name(f"{self._path.name}.part"))
+
+
+_KEYED = pa.schema([("id", pa.string()), ("rank", pa.int64()), ("line", pa.binary()), ("time", pa.int64())])
+"""Sorted by these columns, the first row of an id is the one to keep."""
+
+_ORDERED = pa.schema([("time", pa.int64()), ("id", pa.string()), ("line", pa.binary())])
+"""Sorted by these columns, rows stand as they are written."""
+
+
+def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
+    if name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, kind)
+    return batch.column(name).cast(kind)
+
+
+def _merged(parts: Path) -> Iterator[bytes]:
+    """Give the lines of all parts: one an id, in their order."""
+    with ExitStack() as stack:
+        keyed = stack.enter_context(Runs(parts / "keyed", _KEYED))
+        for part in sorted(parts.glob("*.part")):
+            with pa.OSFile(str(part)) as file:
+                for batch in pa.ipc.open_stream(file):
+                    keyed.add(batch)
+        ordered = stack.enter_context(Runs(parts / "ordered", _ORDERED))
+        last = ""
+        for name, _, line, time in keyed.merged():
+            if not name or name != last:
+                ordered.put((time, name, line))
+            last = name
+        for _, _, line in ordered.merged():
+            yield line
+
+
+@contextmanager
+def _compressed(path: Path, suffix: str) -> Iterator[IO[bytes]]:
+    with path.open("wb") as raw:
+        if suffix == ".gz":
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                yield cast("IO[bytes]", packed)
+        elif suffix == ".zst":
+            with zstandard.ZstdCompressor(3).stream_writer(raw, closefd=False) as stream:
+                yield cast("IO[bytes]", stream)
+        else:
+            yield raw
