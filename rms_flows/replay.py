@@ -12,10 +12,17 @@ from datetime import datetime
 from pathlib import Path
 
 from rms_flows.beam.progress import Progress
+from rms_flows.flow.build import Choices, build
+from rms_flows.flow.launch import launch
 from rms_flows.flow.summary import Summary
-from rms_flows.model import Orchestrator
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 
 __all__ = ["Progress", "Summary", "archive", "detect", "replay"]
+
+HERE = Path()
+"""Where paths begin that a person types."""
+
+ROOT = Path("/")
 
 
 def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -53,7 +60,10 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         RuleError: A processor's rules can't be loaded at all.
         FlowError: The flow can't be built, a worker died, or rows went missing.
     """
-    raise NotImplementedError
+    choices = Choices(start, end, sources or {}, sinks or {}, dead_letters)
+    return launch(
+        build(orchestrator, folder, data_folder or folder, choices), workers=workers, progress=progress
+    )
 
 
 def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -68,7 +78,21 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run Sigma rules over one source: a replay without a document; paths begin in the working directory."""
-    raise NotImplementedError
+    flow = Orchestrator(
+        orchestrator="detect",
+        sources=(Source(id="input"),),
+        processors=(
+            ProcessorEntry(
+                id="sigma",
+                processor="sigma",
+                inputs=("input",),
+                parameters={"rules": [str(path.absolute()) for path in rules]},
+            ),
+        ),
+        sinks=(SinkEntry(id="reports", inputs=("sigma",), uri=sink),),
+    )
+    choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters)
+    return launch(build(flow, ROOT, HERE, choices), workers=workers, progress=progress)
 
 
 def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -83,4 +107,10 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Turn one source into a Parquet archive, `name` being its id; paths begin in the working directory."""
-    raise NotImplementedError
+    flow = Orchestrator(
+        orchestrator="archive",
+        sources=(Source(id=name),),
+        sinks=(SinkEntry(id="archive", inputs=(name,), uri=target),),
+    )
+    choices = Choices(start, end, {name: source}, {"archive": target}, dead_letters)
+    return launch(build(flow, HERE, HERE, choices), workers=workers, progress=progress)

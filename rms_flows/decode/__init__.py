@@ -66,7 +66,7 @@ def guess(head: bytes, where: str) -> Format:
 
 def decode(
     stream: Readable, context: Context, *, ingested: datetime | None = None
-) -> Iterator[tuple[Format, Decoded]]:
+) -> Iterator[tuple[Format | None, Decoded]]:
     """Decode one input, in the format that its options name or its content shows.
 
     Args:
@@ -75,7 +75,7 @@ def decode(
         ingested: When it reached us, where that is known.
 
     Yields:
-        The format and a batch.
+        The format, None where there is nothing to guess it from, and a batch.
 
     Raises:
         DecodeError: The format is unknown or can't be guessed.
@@ -85,7 +85,8 @@ def decode(
         known = format_named(context.options.format, context.name)
     elif text.head.strip():
         known = guess(text.head, context.name)
-    else:
-        known = json_lines.FORMAT  # nothing but blanks, or an input that breaks at its first byte
+    else:  # nothing but blanks, or an input that breaks at its first byte
+        yield from ((None, one) for one in driver.decode(text, context, json_lines.FORMAT, ingested=ingested))
+        return
     for decoded in driver.decode(text, context, known, ingested=ingested):
         yield known, decoded

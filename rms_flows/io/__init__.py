@@ -1,1 +1,77 @@
-"""Room of the house; see CONTRIBUTING.md."""
+"""Where data comes from and goes to: one adapter a kind of place, chosen by the URI's scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rms_flows.decode.contract import Options
+from rms_flows.errors import DocumentError
+from rms_flows.io import uri as uris
+from rms_flows.io.contract import Sink, Source
+from rms_flows.io.files import FileSource
+from rms_flows.io.lines import lines, reports_as
+from rms_flows.io.ndjson_sink import NdjsonSink
+
+__all__ = ["open_sink", "open_source"]
+
+_LINES = (".ndjson", ".jsonl", ".json")
+_COMPRESSED = (".gz", ".zst")
+
+
+def open_source(uri: str, *, base: Path, options: Options | None = None, confined: bool = False) -> Source:
+    """Open what a URI names for reading; nothing is read yet.
+
+    Args:
+        uri: `[file:]PATH`, `parquet:FOLDER` or `dead-letters:PATH`, with options after a `?`.
+        base: Where relative paths begin.
+        options: How to decode; the URI's own options go before these.
+        confined: The path can't leave `base`.
+
+    Raises:
+        DocumentError: The URI is none, or its scheme has no adapter.
+    """
+    address = uris.split(uri, base, confined=confined)
+    known = uris.options(address, options or Options())
+    if address.scheme == "parquet" or (address.scheme == "file" and address.path.endswith(".parquet")):
+        from rms_flows.io.parquet_source import ParquetSource
+
+        return ParquetSource(address.path, time_column=known.time_column)
+    if address.scheme in {"file", "dead-letters"}:
+        return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
+    raise DocumentError(
+        f"a replay can't read {address.scheme!r}",
+        where=uri,
+        remedy="there are file:, parquet: and dead-letters:",
+    )
+
+
+def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = True) -> Sink:
+    """Open what a URI names for writing; nothing is written yet.
+
+    Args:
+        uri: `parquet:FOLDER` for observations, or a file of JSON lines (`.ndjson`, also `.gz` and `.zst`),
+            for reports as ECS documents or, with `?as=iotac`, as those of IoTAC.
+        base: Where relative paths begin.
+        confined: The path can't leave `base`.
+        empty: Leave an empty file where nothing came, so that old results don't stay.
+
+    Raises:
+        DocumentError: The URI is none, or nothing can write it.
+    """
+    address = uris.split(uri, base, confined=confined)
+    form = address.query.pop("as", "ecs")
+    if address.query:
+        raise DocumentError(
+            f"no option is called {next(iter(address.query))!r}", where=uri, remedy="a sink takes as="
+        )
+    if address.scheme == "parquet":
+        from rms_flows.io.parquet_sink import ParquetSink
+
+        return ParquetSink(address.path)
+    path = Path(address.path)
+    name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name
+    if address.scheme == "file" and name.endswith(_LINES):
+        return NdjsonSink(path, write=reports_as(form, uri) if form != "ecs" else lines, empty=empty)
+    raise DocumentError(
+        "nothing can write this", where=uri, remedy="name a file that ends in .ndjson, or parquet:FOLDER"
+    )

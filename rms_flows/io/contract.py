@@ -54,7 +54,9 @@ class Request:
 class Source(Protocol):
     """Something to read; picklable, and without open files until `read`."""
 
-    uri: str  # safe to log
+    @property
+    def uri(self) -> str:
+        """Where it lies; safe to log."""
 
     def fragments(self, request: Request) -> list[Fragment]:
         """List the parts to read, in a stable order; raises SourceError when there is nothing to read."""
@@ -79,7 +81,9 @@ class Sink(Protocol):
     Idempotent: the same input written twice, also after a `kill -9` at any point, leaves what one run leaves.
     """
 
-    uri: str  # safe to log
+    @property
+    def uri(self) -> str:
+        """Where it lies; safe to log."""
 
     def prepare(self) -> None:
         """Check rights, take the lock, clear what a killed run left; raises SinkError before work begins."""

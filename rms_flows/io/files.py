@@ -1,7 +1,7 @@
 """Files, globs, compressed files and zip members, decoded.
 
-Guarantee: the same bytes give the same events with the same ids, wherever the file lies and whatever its name;
-a file that has grown gives the events it gave before and the new ones.
+Guarantee: the same bytes give the same events with the same ids, wherever the file lies and whatever its
+name; a file that has grown gives the events it gave before and the new ones.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ import glob
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 import msgspec
-import pyarrow as pa
 
 from rms_flows.decode import decode
 from rms_flows.decode.contract import Context, Decoded, Options
 from rms_flows.decode.framing import Readable
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request
-
-_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd"}
+from rms_flows.io.inflate import KINDS, Inflated
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class FileSource:
     """
 
     pattern: str
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     dead_letters: bool = False
 
     @property
@@ -50,9 +47,9 @@ class FileSource:
     def fragments(self, request: Request) -> list[Fragment]:
         """List the files in the order of their names, of a zip each member; raises SourceError."""
         del request  # what a file holds is not known before it is read
-        names = (
-            [self.pattern] if Path(self.pattern).exists() else sorted(glob.glob(self.pattern, recursive=True))
-        )
+        names = [self.pattern]
+        if not Path(self.pattern).exists():
+            names = sorted(glob.glob(self.pattern, recursive=True))  # noqa: PTH207  a whole path of wildcards
         paths = [Path(name) for name in names]
         files = [path for path in paths if not path.is_dir()]
         if not files:
@@ -61,7 +58,7 @@ class FileSource:
         return [fragment for path in files for fragment in _fragments(path)]
 
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
-        """Decode one file or member; raises SourceError when it can't be opened, DecodeError for no format."""
+        """Decode a file or member; raises SourceError when it can't be opened, DecodeError for no format."""
         path = Path(fragment.uri)
         name = f"{path.name}!{fragment.key}" if fragment.key else path.name
         context = Context(name, self.options, request.columns)
@@ -69,7 +66,7 @@ class FileSource:
         with _opened(path, fragment.key) as stream:
             inlet = _Letters(stream) if self.dead_letters else stream
             for known, decoded in decode(inlet, context):
-                yield replace(decoded, guessed=known.name) if first else decoded
+                yield replace(decoded, guessed=known.name) if first and known else decoded
                 first = False
 
 
@@ -103,19 +100,8 @@ def _opened(path: Path, member: str) -> Iterator[Readable]:
     with _told(path):
         handle = path.open("rb")
     with handle:
-        kind = _COMPRESSED.get(path.suffix.lower())
-        yield _Inflated(handle, kind) if kind else handle
-
-
-class _Inflated:
-    """A compressed file; an empty one is empty, one that was cut off raises OSError."""
-
-    def __init__(self, handle: Readable, kind: str) -> None:
-        self._stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), kind)
-
-    def read(self, size: int, /) -> bytes:
-        data: bytes = self._stream.read(size)
-        return data
+        ending = path.suffix.lower()
+        yield Inflated(handle, ending) if ending in KINDS else handle
 
 
 @contextmanager

@@ -1,0 +1,180 @@
+"""A flow's document becomes a plan: places opened, processors made, the columns that each source gives."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from rms_flows.annotate import annotator
+from rms_flows.decode.contract import Options
+from rms_flows.errors import DocumentError, FlowError
+from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
+from rms_flows.io import open_sink, open_source
+from rms_flows.io.contract import Request, Sink, Window
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
+from rms_flows.processors import Step, make
+from rms_flows.schema import TIMESTAMP
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person chose for one run.
+
+    Args:
+        start: First time to judge.
+        end: First time not to judge.
+        sources: Source id → URI instead of the archive.
+        sinks: Sink id → URI instead of the document's.
+        dead_letters: URI of a file.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    sinks: Mapping[str, str] = field(default_factory=dict)
+    dead_letters: str | None = None
+
+
+def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices) -> Plan:
+    """Turn a document into a plan; nothing is read or written yet.
+
+    Args:
+        flow: The document.
+        folder: Where relative paths of rules begin.
+        data_folder: Where relative paths of sources and sinks begin.
+        choices: For this run; paths in it begin in the working directory.
+
+    Raises:
+        DocumentError: A processor, a parameter, a URI or an id is unknown or wrong.
+        FlowError: Dead letters have nowhere to go.
+    """
+    _known(choices.sources, [source.id for source in flow.sources], "source")
+    _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
+    processors = tuple(_processor(entry, folder) for entry in flow.in_order())
+    steps = {stage.id: stage.ready() for stage in processors}
+    window = Window(_micros(choices.start), _micros(choices.end))
+    needs = _needs(flow, steps)
+    return Plan(
+        sources=tuple(
+            _source(one, data_folder, choices, Request(needs[one.id], window)) for one in flow.sources
+        ),
+        processors=processors,
+        sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
+        dead_letters=_dead_letters(flow, data_folder, choices),
+        window=window,
+    )
+
+
+def _known(chosen: Mapping[str, str], ids: list[str], what: str) -> None:
+    for name in chosen:
+        if name not in ids:
+            raise DocumentError(
+                f"the flow has no {what} {name!r}",
+                where=f"--{what}",
+                remedy=f"it has {', '.join(ids) or 'none'}",
+            )
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else pa.scalar(moment, TIMESTAMP).value
+
+
+def _source(source: Source, folder: Path, choices: Choices, request: Request) -> SourceStage:
+    chosen = choices.sources.get(source.id)
+    uri = chosen or source.archive
+    if uri is None:
+        raise DocumentError(
+            f"the source {source.id!r} has no archive to replay",
+            remedy=f"give it archive:, or --source {source.id}=URI",
+        )
+    base = Path() if chosen else folder
+    opened = open_source(uri, base=base, options=_options(source), confined=not chosen)
+    return SourceStage(source.id, opened, request, partial(annotator, source))
+
+
+def _options(source: Source) -> Options:
+    defaults = Options()
+    return Options(
+        format=source.format,
+        dataset=source.dataset,
+        year=source.year,
+        timezone=ZoneInfo(source.timezone) if source.timezone else None,
+        date_order=source.date_order,
+        time_column=source.time_column,
+        delimiter=source.delimiter,
+        keep_original=source.keep_original,
+        max_record=source.max_record or defaults.max_record,
+    )
+
+
+def _processor(entry: ProcessorEntry, folder: Path) -> ProcessorStage:
+    parameters = pickle.dumps(entry.parameters)
+    return ProcessorStage(
+        entry.id, entry.inputs, partial(_step, entry.processor, entry.id, parameters, folder)
+    )
+
+
+@lru_cache(maxsize=256)
+def _step(name: str, manifest_id: str, parameters: bytes, folder: Path) -> Step:
+    """Make a step once a process: rules take seconds to load."""
+    return make(name, manifest_id, pickle.loads(parameters), folder)  # noqa: S301  pickled above, in this run
+
+
+def _sink(sink: SinkEntry, folder: Path, choices: Choices) -> Sink:
+    chosen = choices.sinks.get(sink.id)
+    return open_sink(chosen or sink.uri, base=Path() if chosen else folder, confined=not chosen)
+
+
+def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
+    """Open where dead letters go: as told, else beside the first sink."""
+    if choices.dead_letters is not None:
+        return open_sink(choices.dead_letters, base=Path(), empty=False)
+    for sink in flow.sinks:
+        chosen = choices.sinks.get(sink.id)
+        place = (
+            (chosen or sink.uri).partition("?")[0].removeprefix("parquet:").removeprefix("file:").rstrip("/")
+        )
+        stem = Path(place)
+        while stem.suffix in {".gz", ".zst", ".ndjson", ".jsonl", ".json"}:
+            stem = stem.with_suffix("")
+        beside = str(stem.with_name(f"{stem.name}.dead-letters.ndjson"))
+        return open_sink(beside, base=Path() if chosen else folder, confined=not chosen, empty=False)
+    raise FlowError(
+        "dead letters have nowhere to go",
+        where=flow.orchestrator,
+        remedy="give the flow a sink, or --dead-letters FILE",
+    )
+
+
+def _needs(flow: Orchestrator, steps: Mapping[str, Step]) -> dict[str, frozenset[str] | None]:
+    """Work out which columns of each source something behind it looks at; None is all of them."""
+    names = [*(source.id for source in flow.sources), *(entry.id for entry in flow.processors)]
+    needs: dict[str, frozenset[str] | None] = dict.fromkeys(names, frozenset())
+
+    def add(name: str, columns: frozenset[str] | None) -> None:
+        known = needs[name]
+        needs[name] = None if known is None or columns is None else known | columns
+
+    for sink in flow.sinks:
+        for name in sink.inputs:
+            add(name, None)
+    for entry in reversed(flow.in_order()):
+        step = steps[entry.id]
+        behind = frozenset() if step.gives == "reports" else needs[entry.id]
+        for name in entry.inputs:
+            add(name, step.columns if behind == frozenset() else _both(step.columns, behind))
+    return needs
+
+
+def _both(columns: frozenset[str] | None, behind: frozenset[str] | None) -> frozenset[str] | None:
+    """Join what a step looks at and what those behind it need of what it hands on."""
+    if behind is None:
+        return columns  # the step itself says what it keeps
+    return None if columns is None else columns | behind
