@@ -110,6 +110,10 @@ def test_nothing_found_replaces_what_was_there(tmp_path: Path):
     out.write_text("old\n")
     assert written(out, {}) == 0
     assert out.read_bytes() == b""
+    sink = NdjsonSink(out, empty=False)
+    sink.prepare()
+    assert sink.commit() == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_part_that_is_tried_again_replaces_its_failed_attempt(tmp_path: Path):

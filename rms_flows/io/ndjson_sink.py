@@ -54,17 +54,19 @@ class NdjsonSink:
     Guarantee: what is in the file depends on the rows alone, byte for byte, not on how they came in parts or
     in which order. Rows of one `event.id` are folded to the highest `rms.revision`, of equal ones to the
     smallest line; rows without an id are all kept. The file is replaced at once when the run commits, with
-    an empty one when nothing was found; until then, and after a `kill -9`, it is what it was. Memory does not
+    an empty one when nothing came; until then, and after a `kill -9`, it is what it was. Memory does not
     grow with the number of rows.
 
     Args:
         path: The file; `.gz` and `.zst` are compressed, always to the same bytes.
         write: Makes the lines.
+        empty: Leave an empty file where nothing came; else none, also none of an earlier run.
     """
 
-    def __init__(self, path: str | Path, *, write: Write = json_lines) -> None:
+    def __init__(self, path: str | Path, *, write: Write = json_lines, empty: bool = True) -> None:
         self.uri = str(path)
         self._write = write
+        self._empty = empty
         self._target = Path(path).resolve()  # a link stays a link, and workers may stand elsewhere
         self._staging = Staging(self._target.with_name(f".{self._target.name}.staging"), self.uri)
 
@@ -88,7 +90,10 @@ class NdjsonSink:
                 for line in _merged(self._staging.parts):
                     out.write(line + b"\n")
                     kept += 1
-            publish(made, self._target)
+            if kept or self._empty:
+                publish(made, self._target)
+            else:
+                self._target.unlink(missing_ok=True)
         self._staging.release()
         return kept
 
