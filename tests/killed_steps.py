@@ -12,16 +12,26 @@ from pathlib import Path
 _EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 
 
-def at_each_step(job: Callable[[Path], object], check: Callable[[Path], None], folder: Path) -> int:
+def _nothing(_: Path) -> None:
+    pass
+
+
+def at_each_step(
+    job: Callable[[Path], object],
+    check: Callable[[Path], None],
+    folder: Path,
+    begin: Callable[[Path], object] = _nothing,
+) -> int:
     """Run `job` in fresh folders, killed before its first, second, … step; `check` each; give their number.
 
-    Forks, so call it in a process without threads, see `in_own_process`.
+    `begin` sets each folder up and is not killed. Forks: call it in a process of its own.
     """
     step = 0
     while True:
         step += 1
         here = folder / str(step)
         here.mkdir()
+        begin(here)
         if (child := os.fork()) == 0:
             _die_at(step, str(here))
             job(here)
