@@ -65,32 +65,31 @@ class Inflated:
                     raise OSError("the compressed file is cut off")
                 break
             try:
-                parts.append(self._inflate(block))
+                self._inflate(block, parts)
             except (zlib.error, zstandard.ZstdError) as error:
-                if not have:
-                    raise OSError(f"the compressed file is damaged: {error}") from None
-                self._handle = _Damaged(f"the compressed file is damaged: {error}")
+                damage = OSError(f"the compressed file is damaged: {error}")
+                if not any(parts):
+                    raise damage from None
+                self._handle = _Damaged(damage)  # told at the next read
                 break
-            have += len(parts[-1])
+            have = sum(map(len, parts))
         return b"".join(parts)
 
-    def _inflate(self, block: bytes) -> bytes:
-        found = b""
+    def _inflate(self, block: bytes, parts: list[bytes]) -> None:
         while block:
             if self._inner is None or self._inner.eof:
                 if not block.strip(b"\0"):  # padding, as tapes and some tools leave it
-                    break
+                    return
                 self._inner = self._make()
-            found += self._inner.decompress(block)
+            parts.append(self._inner.decompress(block))
             block = self._inner.unused_data
-        return found
 
 
 class _Damaged:
     """Stands for the rest of a file that can't be read."""
 
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
+    def __init__(self, damage: OSError) -> None:
+        self._damage = damage
 
-    def read(self, size: int, /) -> bytes:
-        raise OSError(self._reason)
+    def read(self, _size: int, /) -> bytes:
+        raise self._damage
