@@ -60,9 +60,14 @@ def texts(values: pa.Array) -> list[Value | None]:
         plain: list[Value | None] = values.to_pylist()
         return plain
     if pa.types.is_timestamp(kind):
-        return [None if v is None else v.isoformat() for v in values.cast(pa.timestamp("us", tz=kind.tz)).to_pylist()]
+        return [
+            None if v is None else v.isoformat()
+            for v in values.cast(pa.timestamp("us", tz=kind.tz)).to_pylist()
+        ]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = ([_text(one) for one in row if one is not None] if row else None for row in values.to_pylist())
+        lists = (
+            [_text(one) for one in row if one is not None] if row else None for row in values.to_pylist()
+        )
         return [tuple(row) if row else None for row in lists]
     return [None if v is None else _text(v) for v in values.to_pylist()]
 
@@ -101,7 +106,7 @@ def _inside(column: pa.Array, path: str) -> pa.Array | None:
 
 
 def text_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-    """Give the columns that keywords look at: all text of the event, but not what we wrote into the envelope."""
+    """Give the columns that keywords look at: all text of the event, but none of the envelope."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name not in ENVELOPE and name not in OPTIONAL_ENVELOPE:
             yield from _leaves(name, column)

@@ -72,7 +72,7 @@ def negation(part: Expression) -> Expression:
     return part.part if isinstance(part, Not) else Not(part)
 
 
-def _flat(parts: Iterable[Expression], kind: type[And] | type[Or]) -> tuple[Expression, ...]:
+def _flat(parts: Iterable[Expression], kind: type[And | Or]) -> tuple[Expression, ...]:
     flat: dict[Expression, None] = {}
     for part in parts:
         if isinstance(part, And | Or) and type(part) is kind:
@@ -111,7 +111,7 @@ def has_keywords(node: Expression) -> bool:
 
 
 def digest(node: Expression) -> str:
-    """Hash of the meaning: 32 hexadecimal digits, the same whatever the order of parts and the names in the rule.
+    """Hash of the meaning: 32 hexadecimal digits, whatever the order of parts and the names in the rule.
 
     Example:
         >>> from rms_flows.sigma.predicate import Present

@@ -1,7 +1,8 @@
-"""Case folding of text: the simple folding of Unicode, character for character, on both sides of a comparison.
+"""Case folding of text: the simple folding of Unicode, character for character.
 
-Python's `casefold` is the full folding, which changes lengths (`ß` becomes `ss`) and with them what a wildcard
-`?` stands for; `lower` depends on neighbors (the Greek sigma). Here each character has one folded form.
+Python's `casefold` is the full folding, which changes lengths (`ß` becomes `ss`) and with them what a
+wildcard `?` stands for; `lower` depends on neighbors (the Greek sigma). Here each character has one folded
+form.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _FOLDED: dict[int, int] = {}
 
 
 def fold(text: str) -> str:
-    """Fold the case of `text`; the length in characters stays.
+    r"""Fold the case of `text`; the length in characters stays.
 
     Example:
-        >>> fold("PowerShell"), fold("STRASSE ẞ"), fold("ΣΑΣ")
-        ('powershell', 'strasse ß', 'σασ')
+        >>> fold("PowerShell"), fold("STRASSE ẞ"), ascii(fold("\u03a3"))
+        ('powershell', 'strasse ß', "'\\u03c3'")
     """
     if text.isascii():
         return text.lower()

@@ -28,7 +28,7 @@ class Ask:
         """Rows of which it can be true, at most."""
         return min(int(counts[self.number]), rows)
 
-    def select(self, scope: Scope, counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` (None: all) of which it is true, in their order."""
         return scope.choose(self.asked, self.question, rows)
 
@@ -39,15 +39,16 @@ class Alike:
 
     same: Same
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, _counts: np.ndarray, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return rows
 
-    def select(self, scope: Scope, counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
         pairs = zip(scope.values(self.same.field, chosen), scope.values(self.same.other, chosen), strict=True)
-        return chosen[np.fromiter((_alike(self.same, a, b) for a, b in pairs), dtype=bool, count=len(chosen))]
+        hit = np.fromiter((_alike(self.same, a, b) for a, b in pairs), dtype=bool, count=len(chosen))
+        return np.asarray(chosen[hit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Opposite:
 
     part: Node
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, _counts: np.ndarray, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return rows
 
@@ -171,7 +172,7 @@ class Binder:
 
 
 def _only_field(node: Expression) -> str | None:
-    """Name the one field that is looked at; keywords join by or only, since each may stand in another text."""
+    """Name the one field that is looked at; keywords join by or only: each may stand in another text."""
     match node:
         case Test(field, _):
             return KEYWORDS if field is None else field
@@ -186,7 +187,7 @@ def _only_field(node: Expression) -> str | None:
             return None if only == KEYWORDS and isinstance(node, And) else only
 
 
-def _grouped(parts: tuple[Expression, ...], join: type[And] | type[Or] | object) -> list[Expression]:
+def _grouped(parts: tuple[Expression, ...], join: type[And | Or] | object) -> list[Expression]:
     groups: dict[object, list[Expression]] = {}
     for part in parts:
         only = _only_field(part)

@@ -1,4 +1,4 @@
-"""All rules in one plan, evaluated on the distinct values of a batch and on rows only where a rule can be true."""
+"""All rules in one plan, evaluated on distinct values, and on rows only where a rule can be true."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class Plan:
         self._memory = Memory({asked: Verdicts(list(known)) for asked, known in binder.questions.items()})
         self._places = binder.places
         self._numbers = _numbers(self._places)
-        self._absent = np.array([self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool)
+        self._absent = np.array(
+            [self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool
+        )
         self._needed, self._starts = _needed(self._nodes, len(self._places))
 
     def match(self, batch: pa.RecordBatch) -> Matches:
@@ -63,11 +65,12 @@ class Plan:
         scope = Scope(batch, self._memory)
         counts = self._counts(scope)
         alive = np.minimum.reduceat(counts[self._needed], self._starts) > 0
-        rules, rows = [], []
-        for rule in np.flatnonzero(alive).tolist():
-            found = self._nodes[rule].select(scope, counts, None)
+        rules: list[np.ndarray] = []
+        rows: list[np.ndarray] = []
+        for number in np.flatnonzero(alive).tolist():
+            found = self._nodes[number].select(scope, counts, None)
             if len(found):
-                rules.append(np.full(len(found), rule, dtype=np.int32))
+                rules.append(np.full(len(found), number, dtype=np.int32))
                 rows.append(found)
         if not rules:
             return Matches(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
@@ -85,7 +88,7 @@ class Plan:
         ]
 
     def _counts(self, scope: Scope) -> np.ndarray:
-        """Rows that each question is true of, shape (questions + 1,); the last is 1, for rules that need none."""
+        """Rows that each question is true of, shape (questions + 1,); the last is 1: rules may need none."""
         counts = np.append(self._absent * scope.batch.num_rows, 1)
         for asked, numbers in self._numbers.items():
             found = scope.counts(asked)

@@ -1,4 +1,4 @@
-"""What a rule asks of one value: each question is a small value of its own, so that equal ones are asked once."""
+"""What a rule asks of one value: a small value of its own, so that equal ones are asked once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch while its rules are evaluated: what each field holds, worked out once and only when it is asked for."""
+"""One batch while its rules are evaluated: what each field holds, worked out once, when it is asked for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Memory:
         self._last: dict[tuple[str, str], tuple[int, pa.Array, np.ndarray]] = {}
 
     def of(self, asked: str, column: str, values: pa.Array) -> np.ndarray:
-        """Give the verdict of each distinct value and, last, of null; batches of one file share dictionaries."""
+        """Give the verdict of each distinct value and, last, of null; batches may share dictionaries."""
         verdicts = self.verdicts[asked]
         last = self._last.get((asked, column))
         if last and last[0] == verdicts.generation and columns.same_memory(last[1], values):
@@ -61,7 +61,7 @@ class Scope:
         self.all_rows = np.arange(self.batch.num_rows)
 
     def verdicts(self, asked: str) -> list[np.ndarray]:
-        """Verdict of each row, shape (rows,), for the field; for KEYWORDS of each text column, else one or none."""
+        """Verdict of each row, shape (rows,), of the field; for KEYWORDS one for each text column."""
         found = self._rows.get(asked)
         if found is None:
             if asked == KEYWORDS:
@@ -107,7 +107,7 @@ class Scope:
             if chosen is None:
                 chosen = self._chosen[asked, question] = np.flatnonzero(self._true(asked, question, None))
             return chosen
-        return rows[self._true(asked, question, rows)]
+        return np.asarray(rows[self._true(asked, question, rows)])
 
     def _true(self, asked: str, question: int, rows: np.ndarray | None) -> np.ndarray:
         found = self.verdicts(asked)
@@ -123,7 +123,7 @@ class Scope:
         """Give those of `rows` that are not among `gone`."""
         self._mark[rows] = True
         self._mark[gone] = False
-        left = rows[self._mark[rows]]
+        left = np.asarray(rows[self._mark[rows]])
         self._mark[rows] = False
         return left
 

@@ -1,4 +1,4 @@
-"""All predicates on one field, asked of one value at once: hash sets, one automaton for literals, RE2 for the rest."""
+"""All predicates on one field, asked of a value at once: hash sets, an automaton for literals, RE2."""
 
 from __future__ import annotations
 
@@ -108,7 +108,11 @@ class _Literals:
             last = len(text) - 1
             for end, (length, asked) in self._automaton.iter(text):
                 for how, identity in asked:
-                    if how == "contains" or (how == "starts" and end + 1 == length) or (how == "ends" and end == last):
+                    if (
+                        how == "contains"
+                        or (how == "starts" and end + 1 == length)
+                        or (how == "ends" and end == last)
+                    ):
                         yield identity
                     elif how == "is":
                         candidates.add(identity)

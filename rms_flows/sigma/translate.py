@@ -1,4 +1,4 @@
-"""From pySigma's parsed conditions to expressions, by the table of semantics (one function a kind of value)."""
+"""From pySigma's parsed conditions to expressions: here it is decided what Sigma means."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _node(node: Any) -> Expression:
     raise RuleError("the condition is empty", remedy="name at least one detection in it")
 
 
-def _test(field: str | None, value: Any) -> Expression:
+def _test(field: str | None, value: Any) -> Expression:  # noqa: PLR0911 - one return a kind of value
     match value:
         case SigmaExpansion():
             return disjunction(_test(field, one) for one in value.values)
@@ -123,7 +123,9 @@ def _predicate(value: Any, *, keyword: bool) -> Predicate:
             return _regex(value)
         case SigmaCIDRExpression() if not keyword:
             return Network(str(value.network))
-    raise RuleError(f"a value of the kind {type(value).__name__} can't be evaluated", remedy="write it without it")
+    raise RuleError(
+        f"a value of the kind {type(value).__name__} can't be evaluated", remedy="write it without it"
+    )
 
 
 def _number(value: SigmaNumber, order: Order) -> Number | TimePart:
@@ -158,7 +160,9 @@ def _unresolved(value: SigmaString) -> None:
     names = sorted({part.name for part in value.s if isinstance(part, Placeholder)})
     if names:
         listed = ", ".join(f"%{name}%" for name in names)
-        raise RuleError(f"the placeholder {listed} is not resolved", remedy="give a pipeline that fills it in")
+        raise RuleError(
+            f"the placeholder {listed} is not resolved", remedy="give a pipeline that fills it in"
+        )
 
 
 def _text(value: SigmaString, *, keyword: bool) -> Predicate:
@@ -170,9 +174,11 @@ def _text(value: SigmaString, *, keyword: bool) -> Predicate:
     if kept == [many]:
         return Present()
     if len(literals) <= 1 and SpecialChars.WILDCARD_SINGLE not in kept:
-        return Text(_how(open_start=kept[:1] == [many], open_end=kept[-1:] == [many]), "".join(literals), cased)
+        return Text(
+            _how(open_start=kept[:1] == [many], open_end=kept[-1:] == [many]), "".join(literals), cased
+        )
     written = {many: ".*", SpecialChars.WILDCARD_SINGLE: "."}
-    pattern = "".join(re2.escape(p) if isinstance(p, str) else written[cast("SpecialChars", p)] for p in kept)
+    pattern = "".join(re2.escape(p) if isinstance(p, str) else written[p] for p in kept)
     return Wildcards(rf"(?s)\A{pattern}\z", max(literals, key=len, default=""), cased)
 
 
@@ -183,7 +189,9 @@ def _merged(parts: Sequence[Any], *, cased: bool) -> list[str | SpecialChars]:
         before = merged[-1] if merged else None
         if isinstance(part, str):
             if _HALF_PAIR.search(part):
-                raise RuleError(f"the value {part!r} holds half a surrogate pair", remedy="write whole characters")
+                raise RuleError(
+                    f"the value {part!r} holds half a surrogate pair", remedy="write whole characters"
+                )
             literal = part if cased else fold(part)
             if isinstance(before, str):
                 merged[-1] = before + literal
@@ -198,4 +206,3 @@ def _how(*, open_start: bool, open_end: bool) -> How:
     if open_start:
         return "contains" if open_end else "ends"
     return "starts" if open_end else "is"
-

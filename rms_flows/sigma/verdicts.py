@@ -1,7 +1,8 @@
-"""What is known of a field's values: value → verdict (which predicates are true of it) → truth of each question.
+"""What is known of a field's values: value → verdict (the predicates true of it) → truth of each question.
 
-A *question* is a part of a rule that looks at one field only. Logs repeat: a value seen before costs one look-up,
-and equal verdicts of different values are one number, so that a question's truth for a whole batch is one gather.
+A *question* is a part of a rule that looks at one field only. Logs repeat: a value seen before costs one
+look-up, and equal verdicts of different values are one number, so that a question's truth for a whole batch
+is one gather.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Ask pySigma's SQLite backend which events each rule matches, as an answer that is not ours.
+"""Ask pySigma's SQLite backend which events each rule matches: answers that are not ours.
 
 Runs in an environment of its own, because the backend is no dependency of the project::
 
     python -m venv oracle && oracle/bin/pip install 'pysigma>=2.0,<3' pysigma-backend-sqlite
     oracle/bin/python tests/oracle/make_answers.py $RMS_DATASETS tests/data/sigma/windows_answers.json
 
-Events are counted in the order of file name, member name and line, lines that are no JSON left out. The answers
-hold for each rule with a match its number of events and a hash of their ordinals; rules without a match are
-listed by id alone, and what the backend can't convert with its reason.
+Events are counted in the order of file name, member name and line, lines that are no JSON left out. The
+answers hold for each rule with a match its number of events and a hash of their ordinals; rules without a
+match are listed by id alone, and what the backend can't convert with its reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rules(archive: Path) -> Iterator[Any]:
             if member.name.endswith(".yml"):
                 handle = tar.extractfile(member)
                 assert handle is not None
-                documents = list(yaml.load_all(handle.read(), SigmaYAMLLoader))  # noqa: S506 - a safe loader's child
+                documents = list(yaml.load_all(handle.read(), SigmaYAMLLoader))
                 yield from SigmaCollection.from_dicts(documents).rules
 
 
@@ -70,7 +70,10 @@ def fill(database: sqlite3.Connection, folder: Path, columns: Sequence[str]) -> 
     database.execute(f"CREATE TABLE logs ({spelled})")
     marks = ",".join("?" * (len(columns) + 1))
     rows = (
-        [*(text(event.get(name)) for name in columns), "\n".join(v for v in event.values() if isinstance(v, str))]
+        [
+            *(text(event.get(name)) for name in columns),
+            "\n".join(v for v in event.values() if isinstance(v, str)),
+        ]
         for event in events(folder)
     )
     return database.executemany(f"INSERT INTO logs VALUES ({marks})", rows).rowcount  # noqa: S608 - marks only
@@ -112,7 +115,12 @@ def main(datasets: Path, target: Path) -> None:
         if found:
             digest = hashlib.sha256(struct.pack(f"<{len(found)}q", *sorted(found))).hexdigest()[:16]
             matched[identity] = (len(found), digest)
-    answers = {"events": total, "matched": matched, "silent": sorted(queries.keys() - matched.keys()), "refused": refused}
+    answers = {
+        "events": total,
+        "matched": matched,
+        "silent": sorted(queries.keys() - matched.keys()),
+        "refused": refused,
+    }
     target.write_text(json.dumps(answers, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

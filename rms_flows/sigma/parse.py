@@ -1,0 +1,144 @@
+"""From YAML documents to pySigma's rules and on to ours, each by itself, so that one can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from sigma.collection import SigmaCollection
+from sigma.exceptions import SigmaError
+from sigma.filters import SigmaFilter
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
+
+from rms_flows.errors import DocumentError, RuleError
+from rms_flows.sigma.expression import digest
+from rms_flows.sigma.files import Document, documents, reason
+from rms_flows.sigma.rules import Refused, Rule
+from rms_flows.sigma.translate import detection
+
+_DASHES: Final = re.compile("\\B[\u2013\u2014\u2015]\\b")
+_BROKEN: Final = (SigmaError, AttributeError, TypeError, KeyError, ValueError, RecursionError)
+"""What pySigma raises for a document that isn't what it expects."""
+
+
+class Found:
+    """What was parsed so far."""
+
+    def __init__(self) -> None:
+        self.rules: list[tuple[Document, SigmaRule]] = []
+        self.filters: list[SigmaFilter] = []
+        self.refused: list[Refused] = []
+
+    def refuse(self, document: Document, why: str) -> None:
+        """Put a document among the refused."""
+        self.refused.append(Refused(document.title, document.file, document.line, why))
+
+    def parse(self, file: str, text: bytes) -> None:
+        """Parse the documents of a file; a global part is merged into those after it, as `action` says."""
+        common: list[Any] = []
+        for document in documents(file, text):
+            content = document.content
+            if document.problem is not None:
+                self.refuse(document, document.problem)
+            elif not isinstance(content, dict):
+                self.refuse(document, "a rule has to be a mapping of keys to values")
+            elif content.get("action") in {"global", "reset"}:
+                common = [_prepared(content)] if content["action"] == "global" else []
+            elif "action" in content:
+                self.refuse(
+                    document, f"`action: {content['action']}` is no part of Sigma 2; write each rule out"
+                )
+            elif "correlation" in content:
+                self.refuse(document, "correlations come with a later version")
+            else:
+                self._add(document, [*common, _prepared(content)])
+
+    def _add(self, document: Document, contents: list[Any]) -> None:
+        try:
+            collection = SigmaCollection.from_dicts(deepcopy(contents), collect_filters=True)
+        except _BROKEN as error:
+            self.refuse(document, reason(error))
+            return
+        self.filters.extend(collection.filters)
+        self.rules.extend((document, rule) for rule in collection.rules if isinstance(rule, SigmaRule))
+
+
+def _prepared(content: dict[str, Any]) -> dict[str, Any]:
+    """Write what pySigma does not know as what it knows: `utf16le` is `wide`; any dash is written as `-`."""
+
+    def detections(node: Any) -> Any:
+        if isinstance(node, list):
+            return [detections(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        return dict(item(key, value) for key, value in node.items())
+
+    def item(key: Any, value: Any) -> tuple[Any, Any]:
+        field, *modifiers = str(key).split("|")
+        if "utf16le" in modifiers:
+            key = "|".join([field, *("wide" if one == "utf16le" else one for one in modifiers)])
+        if "windash" in modifiers:
+            value = [_DASHES.sub("-", v) if isinstance(v, str) else v for v in _listed(value)]
+        return key, detections(value)
+
+    part = "filter" if "filter" in content else "detection"
+    if not any(word in repr(content.get(part)) for word in ("utf16le", "windash")):
+        return content
+    return {**content, part: detections(content[part])}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def make_rule(
+    document: Document,
+    parsed: SigmaRule,
+    filters: Sequence[SigmaFilter],
+    mapping: ProcessingPipeline | None,
+) -> Rule:
+    """Apply filters and mapping, and translate; raises RuleError where the rule can't be evaluated."""
+    try:
+        for one in filters:
+            one.apply_on_rule(parsed)
+        if mapping is not None:
+            mapping.apply(parsed)
+        meaning = detection(parsed)
+    except _BROKEN as error:
+        raise RuleError(reason(error), remedy="see the Sigma specification") from None
+    content = json.dumps(document.content, sort_keys=True, default=str).encode()
+    return Rule(
+        id=str(parsed.id or uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])),
+        title=parsed.title or document.title,
+        author=parsed.author,
+        level=parsed.level.name.lower() if parsed.level else "medium",
+        tags=tuple(map(str, parsed.tags)),
+        meaning=digest(meaning),
+        file=document.file,
+        line=document.line,
+        detection=meaning,
+    )
+
+
+def read_pipelines(paths: Sequence[Path]) -> ProcessingPipeline | None:
+    """Read pipelines into one, applied in their order."""
+    joined: ProcessingPipeline | None = None
+    for path in paths:
+        try:
+            one = ProcessingPipeline.from_yaml(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, SigmaError, yaml.YAMLError) as error:
+            raise DocumentError(
+                f"no pySigma pipeline: {reason(error)}",
+                where=str(path),
+                remedy="see pySigma's documentation",
+            ) from None
+        joined = one if joined is None else joined + one
+    return joined
