@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from rms_flows.decode import csv, driver, iotac, json_lines, metricbeat, suricata, windows, zeek
+from rms_flows.decode import (
+    csv,
+    driver,
+    home_assistant,
+    iotac,
+    json_lines,
+    metricbeat,
+    mosquitto,
+    suricata,
+    syslog,
+    windows,
+    zeek,
+)
 from rms_flows.decode.contract import Context, Decoded, Format
 from rms_flows.decode.framing import Readable
 from rms_flows.errors import DecodeError
@@ -24,6 +36,9 @@ FORMATS: Final[Mapping[str, Format]] = {
         zeek.JSON,
         csv.FORMAT,
         iotac.FORMAT,
+        syslog.FORMAT,
+        mosquitto.FORMAT,
+        home_assistant.FORMAT,
     )
 }
 """Name → format."""

@@ -17,7 +17,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 
 class CsvDecoder:
-    """Decodes one input; its first line that is not blank is the header. A line is a row: no breaks in cells."""
+    """Decodes one input; its first line that is not blank is the header. No cell holds a line break."""
 
     def __init__(self, context: Context) -> None:
         self._options = context.options
