@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -44,7 +45,7 @@ class ArchiveFile:
             else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
             for field in self.schema
         ]
-        whole = pa.table(columns, schema=self.schema).unify_dictionaries()
+        whole = _compact(pa.table(columns, schema=self.schema))
         self._writer.write_table(whole, row_group_size=max(1, whole.num_rows))
         ids = whole.column("event.id").to_pylist()
         self._ids.update("\n".join(name or "" for name in ids).encode() + b"\n")
@@ -54,6 +55,26 @@ class ArchiveFile:
         """Finish the file and give its path."""
         self._writer.close()
         return self._path.replace(self._path.with_name(f"{self._ids.hexdigest()}.parquet"))
+
+
+def _compact(table: pa.Table) -> pa.Table:
+    """Keep of each dictionary what the rows use: Parquet writes it whole, and rows of one day use little."""
+    table = table.unify_dictionaries().combine_chunks()
+    columns = [
+        _used(column.chunk(0)) if pa.types.is_dictionary(column.type) and column.num_chunks else column
+        for column in table.columns
+    ]
+    return pa.table(columns, schema=table.schema)
+
+
+def _used(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    codes = column.indices.fill_null(-1).to_numpy()
+    used = np.bincount(codes + 1, minlength=len(column.dictionary) + 1)[1:] > 0
+    if used.all():
+        return column
+    places = np.cumsum(used, dtype=np.int32) - 1
+    new = pa.array(places[codes], pa.int32(), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(new, column.dictionary.filter(pa.array(used)))
 
 
 def _of_low_variety(schema: pa.Schema) -> list[str]:
