@@ -8,6 +8,7 @@ import operator
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,7 +17,6 @@ import re2
 
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.predicate import (
-    How,
     Network,
     Number,
     Order,
@@ -71,54 +71,65 @@ def time_part(text: str, unit: Unit) -> int | None:
     return part
 
 
+@dataclass(slots=True)
+class _Literal:
+    """What is asked of a text that contains a literal."""
+
+    text: str
+    contains: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    patterns: list[tuple[int, Any]] = field(
+        default_factory=list
+    )  # fit only texts that have it
+
+
 class _Literals:
     """Literals and patterns that look at a text in one and the same case."""
 
     def __init__(self) -> None:
         self._exact: dict[str, list[int]] = defaultdict(list)
-        self._short: list[tuple[How, str, int]] = []
-        self._asked: dict[str, list[tuple[How, int]]] = defaultdict(list)
-        self._patterns: dict[int, Any] = {}
-        self._always: list[int] = []  # patterns without a literal that could rule them out
+        self._literals: dict[str, _Literal] = {}
+        self._listed: list[_Literal] = []
+        self._always: list[tuple[int, Any]] = []  # patterns without a literal that could rule them out
         self._automaton: Any = None
 
     def add(self, identity: int, predicate: Text | Wildcards) -> None:
-        if isinstance(predicate, Wildcards):
-            self._patterns[identity] = re2.compile(predicate.pattern)
-            if predicate.literal:
-                self._asked[predicate.literal].append(("is", identity))  # `is` marks a candidate only
-            else:
-                self._always.append(identity)
-        elif predicate.how == "is":
+        if isinstance(predicate, Text) and predicate.how == "is":
             self._exact[predicate.literal].append(identity)
+        elif isinstance(predicate, Text):
+            getattr(self._literal(predicate.literal), predicate.how).append(identity)
+        elif predicate.literal:
+            self._literal(predicate.literal).patterns.append((identity, re2.compile(predicate.pattern)))
         else:
-            self._asked[predicate.literal].append((predicate.how, identity))
+            self._always.append((identity, re2.compile(predicate.pattern)))
+
+    def _literal(self, text: str) -> _Literal:
+        return self._literals.setdefault(text, _Literal(text))
 
     def close(self) -> None:
-        if self._asked:
+        if self._literals:
             self._automaton = ahocorasick.Automaton()
-            for literal, asked in self._asked.items():
-                self._automaton.add_word(literal, (len(literal), asked))
+            for number, literal in enumerate(self._literals):
+                self._automaton.add_word(literal, number)
             self._automaton.make_automaton()
+        self._listed = list(self._literals.values())
 
-    def hits(self, text: str) -> Iterator[int]:
-        yield from self._exact.get(text, ())
-        candidates = set(self._always)
+    def collect(self, text: str, found: set[int]) -> None:
+        """Add the indices of those that are true of `text`."""
+        if text in self._exact:
+            found.update(self._exact[text])
         if self._automaton is not None:
-            last = len(text) - 1
-            for end, (length, asked) in self._automaton.iter(text):
-                for how, identity in asked:
-                    if (
-                        how == "contains"
-                        or (how == "starts" and end + 1 == length)
-                        or (how == "ends" and end == last)
-                    ):
-                        yield identity
-                    elif how == "is":
-                        candidates.add(identity)
-        for identity in candidates:
-            if self._patterns[identity].search(text) is not None:
-                yield identity
+            # A literal may stand in a text many times: what follows from it is worked out once.
+            for number in {number for _, number in self._automaton.iter(text)}:
+                literal = self._listed[number]
+                found.update(literal.contains)
+                if literal.starts and text.startswith(literal.text):
+                    found.update(literal.starts)
+                if literal.ends and text.endswith(literal.text):
+                    found.update(literal.ends)
+                found.update(i for i, pattern in literal.patterns if pattern.search(text) is not None)
+        found.update(i for i, pattern in self._always if pattern.search(text) is not None)
 
 
 class Tester:
@@ -151,8 +162,8 @@ class Tester:
     def hits(self, text: str) -> frozenset[int]:
         """Give the indices of the predicates that are true of `text`."""
         found = set(self._present)
-        found.update(self._folded.hits(fold(text)))
-        found.update(self._cased.hits(text))
+        self._folded.collect(fold(text), found)
+        self._cased.collect(text, found)
         found.update(identity for identity, regex in self._regexes if regex.search(text) is not None)
         if self._numbers and (value := number(text)) is not None:
             found.update(i for i, asked in self._numbers if ORDERS[asked.order](value, asked.number))
