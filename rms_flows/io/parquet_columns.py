@@ -106,9 +106,12 @@ def _columns(batch: pa.RecordBatch, home: Home) -> dict[str, pa.Array]:
     odd: dict[str, pa.Array] = {}
     for name, column in columns.items():
         cast = _cast(column, field_type(name))
+        if cast is None and _is_text(column.type):
+            cast = _by_distinct(name, column, home.options)
         if cast is None:
             odd[name] = column.cast(pa.string()) if _is_text(column.type) else column
-        columns[name] = column if cast is None else cast
+        else:
+            columns[name] = cast
     if odd:
         typed = conform(odd, {}, home.options)
         columns |= typed.columns
@@ -116,6 +119,13 @@ def _columns(batch: pa.RecordBatch, home: Home) -> dict[str, pa.Array]:
             before = columns.get(MISFIT)
             columns[MISFIT] = typed.misfits if before is None else pc.coalesce(typed.misfits, before)
     return columns
+
+
+def _by_distinct(name: str, column: pa.Array, options: Options) -> pa.Array | None:
+    """Convert each distinct text once; None where one does not fit and its rows have to be told."""
+    words = column.cast(pa.string()).dictionary_encode()
+    typed = conform({name: words.dictionary}, {}, options)
+    return typed.columns[name].take(words.indices) if typed.misfits is None else None
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -25,6 +25,7 @@ Kinds = Mapping[str, pa.DataType]
 """Dotted path of a column to its type in the file."""
 
 _BATCH = 65_536
+_CELLS = 4_000_000  # of a batch: rows of hundreds of columns come in smaller ones
 _ROWS = 500_000
 _GROUPS = 8
 _TO_MICROSECONDS = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
@@ -85,7 +86,8 @@ class ParquetSource:
             texts = _texts(kinds, columns)
             file = pq.ParquetFile(fragment.uri, metadata=plain.metadata, read_dictionary=texts)
             row = _row_numbers(file.metadata, groups)
-            batches = file.iter_batches(_BATCH, row_groups=groups, columns=columns, use_threads=False)
+            size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
+            batches = file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
             start = 0
             for batch in batches:
                 yield decoded(batch, row[start : start + batch.num_rows], home)
