@@ -125,24 +125,44 @@ def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
         yield name, column
 
 
-def misfits(batch: pa.RecordBatch) -> dict[str, list[tuple[int, Value]]]:
-    """Read what did not fit its column's type: field → (row, value as text)."""
-    at = batch.schema.get_field_index(MISFIT)
-    if at < 0 or batch.column(at).null_count == batch.num_rows:
-        return {}
-    found: dict[str, list[tuple[int, Value]]] = {}
-    for row, text in enumerate(batch.column(at).to_pylist()):
-        if text is not None:
-            for field, value in json.loads(text).items():
+class Misfits:
+    """What did not fit its column's type.
+
+    Args:
+        batch: A batch that may have the column `rms.misfit`.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.fields: dict[str, list[tuple[int, Value]]] = {}
+        """Field → (row, value as text)."""
+        self.texts: list[tuple[int, Value]] = []
+        """Row and its strings, for keywords."""
+        at = batch.schema.get_field_index(MISFIT)
+        if at < 0 or batch.column(at).null_count == batch.num_rows:
+            return
+        for row, text in enumerate(batch.column(at).to_pylist()):
+            if text is None:
+                continue
+            values = json.loads(text)
+            for name, value in values.items():
                 if (kept := _misfit(value)) is not None:
-                    found.setdefault(field, []).append((row, kept))
-    return found
+                    self.fields.setdefault(name, []).append((row, kept))
+            if strings := tuple(_strings(values)):
+                self.texts.append((row, strings))
 
 
 def _misfit(value: Any) -> Value | None:
-    if value is None:
-        return None
-    return tuple(map(_text, value)) if isinstance(value, list) else _text(value)
+    if isinstance(value, list):
+        return tuple(_text(one) for one in value if one is not None) or None
+    return None if value is None else _text(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def same_memory(a: pa.Array, b: pa.Array) -> bool:

@@ -48,7 +48,7 @@ class Scope:
 
     batch: pa.RecordBatch
     memory: Memory
-    _misfits: dict[str, list[tuple[int, Value]]] = field(init=False)
+    _misfits: columns.Misfits = field(init=False)
     _encoded: dict[str, columns.Encoded | None] = field(init=False, default_factory=dict)
     _rows: dict[str, list[np.ndarray]] = field(init=False, default_factory=dict)
     _chosen: dict[tuple[str, int], np.ndarray] = field(init=False, default_factory=dict)
@@ -56,7 +56,7 @@ class Scope:
     all_rows: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self._misfits = columns.misfits(self.batch)
+        self._misfits = columns.Misfits(self.batch)
         self._mark = np.zeros(self.batch.num_rows, dtype=bool)
         self.all_rows = np.arange(self.batch.num_rows)
 
@@ -66,21 +66,26 @@ class Scope:
         if found is None:
             if asked == KEYWORDS:
                 found = [self._verdict(asked, name, c) for name, c in columns.text_columns(self.batch)]
+                if texts := self._misfits.texts:
+                    found.append(self._with(asked, self._nothing(), texts))
             else:
                 column = columns.find(self.batch, asked)
-                absent = column is None and asked not in self._misfits
-                found = [] if absent else [self._verdict(asked, asked, column)]
+                odd = self._misfits.fields.get(asked)
+                found = [] if column is None else [self._verdict(asked, asked, column)]
+                if odd:
+                    found = [self._with(asked, found[0] if found else self._nothing(), odd)]
             self._rows[asked] = found
         return found
 
-    def _verdict(self, asked: str, name: str, column: pa.Array | None) -> np.ndarray:
-        if column is None:
-            rows = np.full(self.batch.num_rows, ABSENT, dtype=np.intp)
-        else:
-            encoded = self._encode(name, column)
-            rows = self.memory.of(asked, name, encoded.values)[encoded.codes]
-        if odd := self._misfits.get(name):
-            rows[[row for row, _ in odd]] = self.memory.verdicts[asked].of([value for _, value in odd])
+    def _verdict(self, asked: str, name: str, column: pa.Array) -> np.ndarray:
+        encoded = self._encode(name, column)
+        return np.asarray(self.memory.of(asked, name, encoded.values)[encoded.codes])
+
+    def _nothing(self) -> np.ndarray:
+        return np.full(self.batch.num_rows, ABSENT, dtype=np.intp)
+
+    def _with(self, asked: str, rows: np.ndarray, odd: Sequence[tuple[int, Value]]) -> np.ndarray:
+        rows[[row for row, _ in odd]] = self.memory.verdicts[asked].of([value for _, value in odd])
         return rows
 
     def _encode(self, name: str, column: pa.Array) -> columns.Encoded:
@@ -136,6 +141,6 @@ class Scope:
             encoded = self._encode(name, column)
             known = [*columns.texts(encoded.values), None]
             found = [known[code] for code in encoded.codes[rows].tolist()]
-        if odd := dict(self._misfits.get(name, ())):
+        if odd := dict(self._misfits.fields.get(name, ())):
             found = [odd.get(row, value) for row, value in zip(rows.tolist(), found, strict=True)]
         return found

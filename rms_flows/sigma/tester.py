@@ -79,9 +79,7 @@ class _Literal:
     contains: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
-    patterns: list[tuple[int, Any]] = field(
-        default_factory=list
-    )  # fit only texts that have it
+    patterns: list[tuple[int, Any]] = field(default_factory=list)  # fit only texts that have it
 
 
 class _Literals:
