@@ -1,7 +1,7 @@
-"""Stamps become times: text in all the forms that logs use → timestamp[us, UTC], exactly and never by the clock.
+"""Stamps become times: text in all the forms that logs use → timestamp[us, UTC], exactly, never by a clock.
 
-A stamp that can't be read is null and marked; who calls makes a dead letter of its record. The order of day and
-month is declared, never guessed, and a missing year comes from the source's document or the file's dated name.
+A stamp that can't be read is null and marked; who calls makes a dead letter of its record. The order of day
+and month is declared, never guessed, and a missing year comes from the source's document or the file's name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 from rms_flows.decode.contract import Options
 from rms_flows.schema import TIMESTAMP
 
-ISO = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?$"
-EPOCH = r"^(?P<whole>-?\d{1,18})(?:\.(?P<part>\d+))?$"
-NUMBERS = r"^(?P<a>\d{1,4})[/.-](?P<b>\d{1,2})[/.-](?P<c>\d{1,4}),? +(?P<rest>\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?)$"
+ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)? ?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?$"
+EPOCH = r"^(?P<whole>-?\d{1,19})(?:\.(?P<part>\d+))?$"
+NUMBERS = (
+    r"^(?P<a>\d{1,4})[/.-](?P<b>\d{1,2})[/.-](?P<c>\d{1,4}),? +(?P<rest>\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?)$"
+)
 
 _ORDERS = {"month-first": ("c", "a", "b"), "day-first": ("c", "b", "a"), "year-first": ("a", "b", "c")}
 
@@ -55,11 +57,12 @@ def parse(texts: pa.Array, options: Options) -> Times:
 
 
 def _mask(values: pa.Array) -> np.ndarray:
-    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), np.bool_)  # noqa: FBT003
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _iso(texts: pa.Array, options: Options) -> pa.Array:
-    plain = pc.replace_substring_regex(texts, r"^(.{10}) ", r"\1T")
+    plain = pc.replace_substring_regex(texts, r"^(.{10})$", r"\1T00:00:00")
+    plain = pc.replace_substring_regex(plain, r"^(.{10}) ", r"\1T")
     plain = pc.replace_substring_regex(plain, r"[.,](\d{1,6})\d*", r".\1")
     plain = pc.replace_substring_regex(plain, r" ?Z$", "+00:00")
     plain = pc.replace_substring_regex(plain, r" ?([+-]\d{2}):?(\d{2})?$", r"\1:\200")
@@ -94,15 +97,15 @@ def _python_local(text: str) -> datetime:
 
 
 def in_zone(local: pa.Array, zone: tzinfo | None) -> pa.Array:
-    """Take times without a zone as those of `zone` (None is UTC); an hour that came twice is its first pass."""
+    """Take times without a zone as those of `zone` (None: UTC); an hour that came twice is its first pass."""
     if zone is None or local.null_count == len(local):
         return local.cast(TIMESTAMP)
-    return pc.assume_timezone(local, str(zone), ambiguous="earliest", nonexistent="earliest").cast(TIMESTAMP)
+    return pc.assume_timezone(local, str(zone), ambiguous="earliest", nonexistent="latest").cast(TIMESTAMP)
 
 
 def _epoch(texts: pa.Array, options: Options) -> pa.Array:  # noqa: ARG001  one form for all readers
     parts = pc.extract_regex(texts, EPOCH)
-    whole = pc.struct_field(parts, "whole").cast(pa.int64())
+    whole = _int64(pc.struct_field(parts, "whole"))
     size = pc.utf8_length(pc.struct_field(parts, "whole"))
     fraction = pc.coalesce(pc.struct_field(parts, "part"), pa.scalar(""))
     micros = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 6, "0"), 0, 6).cast(pa.int64())
@@ -111,10 +114,17 @@ def _epoch(texts: pa.Array, options: Options) -> pa.Array:  # noqa: ARG001  one 
     small = pc.add(pc.multiply(pc.if_else(seconds, whole, 0), 1_000_000), pc.multiply(sign, micros))
     millis = pc.multiply(pc.if_else(pc.less_equal(size, 14), whole, 0), 1_000)
     large = pc.if_else(pc.less_equal(size, 17), whole, pc.divide(whole, 1_000))
-    value = pc.case_when(
-        pc.make_struct(seconds, pc.less_equal(size, 14)), small, millis, large
-    )
+    value = pc.case_when(pc.make_struct(seconds, pc.less_equal(size, 14)), small, millis, large)
     return value.cast(pa.int64()).cast(pa.timestamp("us")).cast(TIMESTAMP)
+
+
+def _int64(texts: pa.Array) -> pa.Array:
+    """Read whole numbers; one of 19 digits may be too large and is null then."""
+    try:
+        return texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        numbers = [None if text is None else int(text) for text in texts.to_pylist()]
+        return pa.array([n if n is not None and abs(n) < 2**63 else None for n in numbers], pa.int64())
 
 
 def _numbers(texts: pa.Array, options: Options) -> pa.Array:
@@ -129,9 +139,15 @@ def _numbers(texts: pa.Array, options: Options) -> pa.Array:
 
 
 _DATED = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])(?:[-_.]?(0[1-9]|[12]\d|3[01]))?(?!\d)")
-_MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
-_BACK, _AHEAD = 7, 358
-"""Days: a step back of more is the next year, a step ahead of more the year before (disorder at New Year)."""
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
+    )
+}
+_BACK, _AHEAD = 186, 358
+"""Days: a step back of more is the next year, of less disorder (files put together newest first); a step
+ahead of more is a late line of the old year."""
 
 
 class Rollover:
@@ -193,7 +209,7 @@ class Rollover:
         return Times(times.values, _mask(pc.and_(pc.is_valid(texts), pc.is_null(times.values))))
 
     def _years(self, month: np.ndarray, day: np.ndarray) -> np.ndarray:
-        """Give each stamp its year; disorder of up to a week is disorder, more is another year."""
+        """Give each stamp its year by its step from the one before it."""
         if self._year is None:
             self._year = self._from_name(int(month[0]))
             if self._year is None:

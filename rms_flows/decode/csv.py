@@ -35,11 +35,11 @@ class CsvDecoder:
             if not text.strip():
                 parsed.blank.append(number)
                 continue
-            if not self._header:
-                self._begin(text)
-                parsed.blank.append(number)
-                continue
             try:
+                if not self._header:
+                    self._begin(text)
+                    parsed.blank.append(number)
+                    continue
                 cells = self._cells(text)
             except csv.Error as error:
                 reason = f"{error}; expected one row a line, with a quote doubled inside a quoted cell"

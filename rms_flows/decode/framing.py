@@ -105,8 +105,7 @@ def _too_long(offset: int, data: bytes, longest: int) -> Frame:
     reason = f"a record is longer than {longest:,} bytes; set max_record= higher if that is right"
     line = data.removesuffix(b"\n")
     torn = [
-        Torn(offset + at, line[at : at + longest], "too-long", reason)
-        for at in range(0, max(1, len(line)), longest)
+        Torn(offset + at, line[at : at + longest], "too-long", reason) for at in range(0, len(line), longest)
     ]
     return Frame([], np.empty(0, np.int64), torn, len(data))
 
@@ -148,7 +147,7 @@ def _cut(data: bytes, offset: int, longest: int) -> Iterator[Frame]:
 def _cut_long(pieces: list[bytes], offset: int, longest: int) -> Iterator[Frame]:
     for piece in pieces:
         if len(piece) > longest:
-            yield _too_long(offset, piece, longest)
+            yield _too_long(offset, piece + b"\n", longest)
         else:
             yield _without_returns(_frame([piece], offset, len(piece) + 1))
         offset += len(piece) + 1
@@ -160,7 +159,8 @@ def _without_returns(frame: Frame) -> Frame:
     return frame
 
 
-_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string, also one that goes on behind the bytes at hand, or a bracket."""
 
 
 def _documents(blocks: _Blocks, longest: int) -> Iterator[Frame]:
@@ -181,12 +181,20 @@ def _documents(blocks: _Blocks, longest: int) -> Iterator[Frame]:
         yield last
 
 
-def _spans(data: bytes, *, inside: bool) -> tuple[list[tuple[int, int]], int, bool]:
+_QUOTE = ord('"')
+_COMPLETE = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+def _spans(  # noqa: C901  one walk over brackets
+    data: bytes, *, inside: bool
+) -> tuple[list[tuple[int, int]], int, bool]:
     """Find complete values: (begin, end) of each, the end of what is done with, whether within an array."""
     spans: list[tuple[int, int]] = []
     depth, begin, done = 0, 0, 0
     for match in _JSON.finditer(data):
         byte = data[match.start()]
+        if byte == _QUOTE and not _COMPLETE.fullmatch(match[0]):
+            break
         if byte in b"{[":
             if depth == 0:
                 between = data[done : match.start()].strip(b" \t\r\n,")

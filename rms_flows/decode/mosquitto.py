@@ -26,7 +26,7 @@ _FORMS: Final = (
     ),
     Form(
         r"^Client (?P<client>.*?)(?: \[[^\]]*\])? disconnected[,:]? "
-        r"(?:not authorised|bad user ?name or password|identifier rejected|protocol error|due to protocol error)\.$",
+        r"(?:not authorised|bad user ?name or password|identifier rejected|(?:due to )?protocol error)\.$",
         "mqtt_connect_refused",
         "failure",
     ),

@@ -20,7 +20,7 @@ _BY: Final = rf"(?:(?:authenticating|invalid) user (?P<user>.*) )?(?P<ip>{ADDRES
 
 _FORMS: Final = (
     Form(
-        rf"^Failed (?P<method>\S+) for (?:invalid user )?(?P<user>.*) {_FROM}(?: ssh\d?)?$",
+        rf"^Failed (?P<method>\S+) for (?:invalid user )?(?P<user>.*) {_FROM}(?: ssh\d?)?(?:: .*)?$",
         "ssh_login",
         "failure",
     ),

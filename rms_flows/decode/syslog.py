@@ -25,9 +25,10 @@ _NEW: Final = (
     r'(?P<data>-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*"|\\.)*\])+)(?: (?P<message>.*))?$'
 )
 _TAG: Final = r"(?s)^(?P<app>[^\s:\[\]]+)(?:\[(?P<process>[^\]]*)\])?: ?(?P<message>.*)$"
-_AUTH: Final = pa.array(
-    ["sshd", "sshd-session", "sudo", "su", "login", "systemd-logind", "polkitd", "useradd", "userdel", "usermod", "groupadd", "chpasswd", "passwd"]
-)
+_AUTH: Final = (
+    "sshd", "sshd-session", "sudo", "su", "login", "systemd-logind", "polkitd", "useradd", "userdel",
+    "usermod", "groupadd", "chpasswd", "passwd",
+)  # fmt: skip
 
 
 class SyslogDecoder:
@@ -98,7 +99,7 @@ def _dashless(values: pa.Array) -> pa.Array:
 
 
 def _dataset(process: pa.Array) -> pa.Array:
-    return pc.if_else(pc.is_in(process, _AUTH), "system.auth", "system.syslog")
+    return pc.if_else(pc.is_in(process, pa.array(_AUTH)), "system.auth", "system.syslog")
 
 
 def _priority(text: pa.Array) -> Columns:

@@ -11,6 +11,8 @@ from rms_flows.io.contract import Sink, Source
 from rms_flows.io.files import FileSource
 from rms_flows.io.lines import lines, reports_as
 from rms_flows.io.ndjson_sink import NdjsonSink
+from rms_flows.io.parquet_sink import ParquetSink
+from rms_flows.io.parquet_source import ParquetSource
 
 __all__ = ["open_sink", "open_source"]
 
@@ -33,9 +35,9 @@ def open_source(uri: str, *, base: Path, options: Options | None = None, confine
     address = uris.split(uri, base, confined=confined)
     known = uris.options(address, options or Options())
     if address.scheme == "parquet" or (address.scheme == "file" and address.path.endswith(".parquet")):
-        from rms_flows.io.parquet_source import ParquetSource
-
-        return ParquetSource(address.path, time_column=known.time_column)
+        return ParquetSource(
+            address.path, dataset=known.dataset, time_column=known.time_column, timezone=known.timezone
+        )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
     raise DocumentError(
@@ -65,8 +67,6 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
             f"no option is called {next(iter(address.query))!r}", where=uri, remedy="a sink takes as="
         )
     if address.scheme == "parquet":
-        from rms_flows.io.parquet_sink import ParquetSink
-
         return ParquetSink(address.path)
     path = Path(address.path)
     name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name

@@ -86,11 +86,12 @@ def _over_time(alt: Any, reports: pa.Table) -> Any:
         )
     ]
     utc = alt.Scale(type="utc")
+    shown = "%H:%M" if last - first < _DAY else "%Y-%m-%d %H:%M" if last - first < 7 * _DAY else "%Y-%m-%d"
     return _styled(
         alt.Chart(alt.Data(values=values), width=2 * WIDTH + 140, height=180)
-        .mark_bar()
+        .mark_bar(orient="vertical")
         .encode(
-            x=alt.X("time:T", scale=utc, title="time (UTC)"),
+            x=alt.X("time:T", scale=utc, title="time (UTC)", axis=alt.Axis(format=shown)),
             x2="end:T",
             y=alt.Y("reports:Q", stack=True, title="reports"),
             color=_color(alt),
@@ -101,6 +102,7 @@ def _over_time(alt: Any, reports: pa.Table) -> Any:
 
 
 _SECOND: Final = 1_000_000
+_DAY: Final = 86_400 * _SECOND
 _STEPS: Final = tuple(
     _SECOND * size
     for size in (1, 10, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400)
