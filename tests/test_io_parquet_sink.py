@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import shutil
 import signal
@@ -263,6 +264,12 @@ def grow(folder: Path) -> None:
     archived(folder, [events(0, 10), events(20, 60)], [events(70, 75, source="b")])
 
 
+def unchanged(folder: Path) -> None:
+    sink = ParquetSink(folder)
+    sink.prepare()
+    sink.abandon()
+
+
 def kill(folder: str) -> None:
     old, want = Path(folder) / "old", Path(folder) / "want"
     archived(old, [events(0, 10)], [events(15, 30)], [events(30, 33, source="c")])
@@ -274,6 +281,8 @@ def kill(folder: str) -> None:
 
     def check(here: Path) -> None:
         assert {*held(here)} >= {*held(old)}  # also for a reader who comes before the next run
+        unchanged(here)
+        assert bytes_of(here) in (bytes_of(old), bytes_of(want))
         grow(here)
         assert bytes_of(here) == bytes_of(want)
         assert not (here / ".staging").exists()
@@ -283,3 +292,32 @@ def kill(folder: str) -> None:
 
 def test_killed_at_any_step_then_run_again(tmp_path: Path):
     assert int(in_own_process("test_io_parquet_sink", "kill", str(tmp_path))) > 30
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_disk_fails_while_committing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int):
+    here, want = tmp_path / "here", tmp_path / "want"
+    for folder in (here, want):
+        archived(folder, [events(0, 10)], [events(15, 30)])
+    before = bytes_of(here)
+    archived(want, [events(0, 10), events(20, 60)])
+    calls = iter(range(99))
+
+    def fail(path: Path) -> None:
+        if next(calls) == step:
+            raise OSError(errno.EIO, str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet_sink, "sync", fail)
+        sink = ParquetSink(here)
+        sink.prepare()
+        writer = sink.part("0")
+        writer.write(events(0, 10))
+        writer.write(events(20, 60))
+        writer.close()
+        with pytest.raises(SinkError, match="here: can't be written: Input/output error; check the disk"):
+            sink.commit()
+        sink.abandon()
+    unchanged(here)
+    assert bytes_of(here) in (before, bytes_of(want))
+    assert not (here / ".staging").exists()

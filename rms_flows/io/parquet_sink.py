@@ -80,8 +80,11 @@ class ParquetSink:
         return change.kept
 
     def abandon(self) -> None:
-        """See `Sink.abandon`."""
-        self._staging.release()
+        """See `Sink.abandon`; a change that failed halfway is left for the next `prepare` to complete."""
+        if self._plan.exists():
+            self._staging.leave()
+        else:
+            self._staging.release()
 
     def _change(self) -> _Change:
         """Compare each partition's new files with those that are there."""

@@ -122,7 +122,12 @@ class Staging:
                     _remove(left)
             (self.folder / "lock").unlink()
             self.folder.rmdir()  # fails when the next run came in between, which is right
-        os.close(self._lock)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the lock free and leave the folder to the next run."""
+        if self._lock is not None:
+            os.close(self._lock)
         self._lock = self._parts = None
 
 
