@@ -22,6 +22,7 @@ MAX_DEPTH: Final = 64
 """Deepest nesting of a document; the parser's own stack ends far beyond it."""
 
 _ENDINGS: Final = (".yml", ".yaml")
+_INDENT: Final = re.compile(rb"^[ \t?:-]+", re.MULTILINE)
 _ARCHIVES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
@@ -105,9 +106,9 @@ def documents(file: str, text: bytes) -> Iterator[Document]:
 
 
 def _check_depth(text: bytes) -> None:
-    """Refuse what would overflow the parser's stack; most files are far from it."""
-    longest = max(map(len, text.splitlines()), default=0)
-    if text.count(b"[") + text.count(b"{") + 2 * longest < 2_000:  # noqa: PLR2004 - far within the stack
+    """Refuse what would overflow a stack; brackets and indents bound the depth of all but a few files."""
+    indent = max(map(len, _INDENT.findall(text)), default=0)
+    if text.count(b"[") + text.count(b"{") + indent <= MAX_DEPTH:
         return
     depth = 0
     for event in yaml.parse(text, yaml.CSafeLoader):

@@ -15,18 +15,21 @@ import yaml
 from sigma.collection import SigmaCollection
 from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
+from sigma.policy import SigmaPolicy
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 from rms_flows.errors import DocumentError, RuleError
 from rms_flows.sigma.expression import digest
 from rms_flows.sigma.files import Document, documents, reason
+from rms_flows.sigma.regex import Engine
 from rms_flows.sigma.rules import Refused, Rule
 from rms_flows.sigma.translate import detection
 
 _DASHES: Final = re.compile("\\B[\u2013\u2014\u2015]\\b")
 _BROKEN: Final = (SigmaError, AttributeError, TypeError, KeyError, ValueError, RecursionError)
 """What pySigma raises for a document that isn't what it expects."""
+_POLICY: Final = SigmaPolicy(regex_engine=Engine())
 
 
 class Found:
@@ -63,7 +66,10 @@ class Found:
 
     def _add(self, document: Document, contents: list[Any]) -> None:
         try:
-            collection = SigmaCollection.from_dicts(deepcopy(contents), collect_filters=True)
+            collection = SigmaCollection.from_dicts(deepcopy(contents), collect_filters=True, policy=_POLICY)
+        except RuleError as error:
+            self.refuse(document, f"{error.problem}; {error.remedy}")
+            return
         except _BROKEN as error:
             self.refuse(document, reason(error))
             return

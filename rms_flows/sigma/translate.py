@@ -50,6 +50,7 @@ from rms_flows.sigma.predicate import (
     Unit,
     Wildcards,
 )
+from rms_flows.sigma.regex import compile_pattern
 
 _ORDERS: Final[dict[CompareOperators, Order]] = {
     CompareOperators.LT: "lt",
@@ -139,21 +140,8 @@ def _regex(value: SigmaRegularExpression) -> Regex:
         _unresolved(value.regexp)
     flags = "".join(sorted(_FLAGS[flag] for flag in value.flags))
     pattern = f"(?{flags}){value.regexp}" if flags else str(value.regexp)
-    _compile(pattern)
+    compile_pattern(pattern)
     return Regex(pattern)
-
-
-def _compile(pattern: str) -> None:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error.args[0])
-        raise RuleError(
-            f"the regular expression {pattern!r} is none of RE2's ({reason})",
-            remedy="write it without lookaround and back references, which have no bound on their time",
-        ) from None
 
 
 def _unresolved(value: SigmaString) -> None:
