@@ -62,7 +62,7 @@ def processors(
         default = "" if parameter.defaultValue is None else json.dumps(parameter.defaultValue)
         table.add_row(
             parameter.name,
-            parameter.dataType or "",
+            parameter.dataType,
             parameter.unit or "",
             default,
             parameter.description or "",
