@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from rms_flows.errors import SinkError
 from rms_flows.io.parquet_file import ArchiveFile
 
-GROUP = 2_000_000
-"""Event ids that are looked at at once; two groups and a hash table, about 300 MB, are in memory."""
+GROUP = 500_000
+"""Event ids that are looked at at once; two groups and a hash table are in memory."""
 
 _ID = "event.id"
 
@@ -71,11 +71,10 @@ def _grouped(files: Sequence[Path], limit: int) -> list[list[Path]]:
 
 
 def _first(ids: pa.Array) -> np.ndarray:
-    codes = ids.dictionary_encode().indices
-    keep = codes.is_null().to_numpy(zero_copy_only=False).copy()
-    known = np.flatnonzero(~keep)
-    keep[known[np.unique(codes.drop_null().to_numpy(), return_index=True)[1]]] = True
-    return np.asarray(keep, np.bool_)
+    codes = ids.dictionary_encode().indices.fill_null(-1).to_numpy()
+    # Codes are given in the order of first appearance, so a new one is the greatest so far.
+    new = np.diff(np.maximum.accumulate(codes), prepend=np.int32(-1)) > 0
+    return np.asarray(new | (codes < 0), np.bool_)
 
 
 def _ids(path: Path) -> pa.Array:

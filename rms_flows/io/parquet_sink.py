@@ -21,7 +21,7 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What readers of hive partitions take for null."""
 
 _ROW_GROUP = 65_536
-_FILE = 1_000_000
+_FILE = 500_000
 _BUFFER = 128 * 1024 * 1024  # bytes
 _OPEN_FILES = 64
 _DAY = 86_400_000_000  # microseconds
@@ -39,7 +39,7 @@ class ParquetSink:
     another day, because its input is read with another time zone now, is not looked for.
 
     The column `rms.source` stands in the path alone, as readers of hive partitions expect. Memory is bounded:
-    a partition's rows are streamed, its event ids are compared two million at a time.
+    a partition's rows are streamed, its event ids are compared half a million at a time.
 
     Args:
         folder: The archive; made when it does not exist.
@@ -95,7 +95,10 @@ class ParquetSink:
         for number, (partition, files) in enumerate(new.items()):
             rewritten = self._staging.parts / f"rewritten-{number}"
             rewritten.mkdir()
-            old = sorted((self._folder / partition).glob("*.parquet"))
+            names = {path.name for path in files}
+            there = sorted((self._folder / partition).glob("*.parquet"))
+            old = [path for path in there if path.name not in names]  # others hold the ids of a new file
+            change.removes |= {f"{partition}/{path.name}" for path in there if path.name in names}
             for path, keep in zip([*files, *old], first_of_each([*files, *old]), strict=True):
                 is_new = path.is_relative_to(self._staging.folder)
                 change.kept += int(keep.sum()) if is_new else 0
