@@ -122,6 +122,7 @@ def test_folders_globs_and_what_is_hidden(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_batches([events(int(name[-9]), int(name[-9]) + 1)]), tmp_path / name)
     (tmp_path / "a/readme.txt").write_text("x")
+    (tmp_path / "b/folder.parquet").mkdir()
     names = [
         ("", ["1", "2"]),
         ("*/*.parquet", ["1", "2"]),
@@ -204,6 +205,42 @@ def test_values_get_the_type_of_their_name_and_misfits_are_kept(tmp_path: Path):
     misfits = [json.loads(row["rms.misfit"]) for row in found if row["rms.misfit"]]
     assert misfits == [{"destination.bytes": "1.5"}, {"source.port": "http"}]
     assert sum(part.counts.misfits for part in parts) == 2
+
+
+def test_columns_of_any_type_are_kept(tmp_path: Path):
+    columns = {
+        "decimal": pa.array(["1.50", None]).cast(pa.decimal128(5, 2)),
+        "date": pa.array([0, 1], pa.date32()),
+        "flag": pa.array([True, None]),
+        "utf8": pa.array([b"abc", None], pa.binary()),
+        "bytes": pa.array([b"\xff", b""], pa.binary()),
+        "list": pa.array([[1, 2], None]),
+        "structs": pa.array([[{"a": 1}], []]),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "tags": pa.array([[1], None]),
+        "related.ip": pa.array([[["x"]], None]),
+        "nothing": pa.nulls(2),
+        "process.pid": pa.array([2**40, None], pa.uint64()),
+        "large": pa.array(["a", None], pa.large_string()).dictionary_encode(),
+        "event.duration": pa.array([1, None], pa.duration("us")),
+    }
+    source = foreign(
+        tmp_path / "f.parquet", **{"@timestamp": pa.array([1, 2], pa.timestamp("us"))}, **columns
+    )
+    parts = everything(source)
+    first, second = [row for part in parts for row in part.rows.to_pylist()]
+    for part in parts:
+        kinds = {field.name: field.type for field in part.rows.schema}
+        for name, kind in kinds.items():
+            want = schema.field_type(name)
+            assert kind == want or (want == pa.string() and kind == schema.DICTIONARY)
+    texts = {"decimal": "1.50", "date": "1970-01-01", "flag": "true", "utf8": "abc", "large": "a"}
+    assert {name: first[name] for name in texts} == texts
+    assert (first["tags"], first["process.pid"], first["event.duration"]) == (["1"], 2**40, 1)
+    assert json.loads(first["rms.misfit"]) == {
+        "bytes": "/w==", "list": [1, 2], "structs": [{"a": 1}], "map": [["k", 1]], "related.ip": [["x"]]
+    }  # fmt: skip
+    assert second["date"] == "1970-01-02"
 
 
 def test_row_without_time_is_a_dead_letter(tmp_path: Path):

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import unquote
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Counts, Decoded, Options
+from rms_flows.decode.kinds import LIST
 from rms_flows.io.ndjson_sink import json_lines
 from rms_flows.io.parquet_sink import NO_VALUE
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, field_type
@@ -104,21 +106,34 @@ def _columns(batch: pa.RecordBatch, home: Home) -> dict[str, pa.Array]:
     if home.time_column != _TIME:
         columns[_TIME] = columns[home.time_column]
     odd: dict[str, pa.Array] = {}
+    kinds: dict[str, np.ndarray] = {}
     for name, column in columns.items():
         cast = _cast(column, field_type(name))
         if cast is None and _is_text(column.type):
             cast = _by_distinct(name, column, home.options)
         if cast is None:
-            odd[name] = column.cast(pa.string()) if _is_text(column.type) else column
+            odd[name], nested = _text(column)
+            if nested:
+                kinds[name] = np.where(column.is_null(), np.uint8(0), np.uint8(1 + LIST))
         else:
             columns[name] = cast
     if odd:
-        typed = conform(odd, {}, home.options)
+        typed = conform(odd, kinds, home.options)
         columns |= typed.columns
         if typed.misfits is not None:
             before = columns.get(MISFIT)
             columns[MISFIT] = typed.misfits if before is None else pc.coalesce(typed.misfits, before)
     return columns
+
+
+def _text(column: pa.Array) -> tuple[pa.Array, bool]:
+    """Write values as text, and tell whether it is JSON text of what has no other."""
+    try:
+        return column.cast(pa.string()), False
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        encode = msgspec.json.Encoder(enc_hook=str).encode
+        texts = [None if value is None else encode(value).decode() for value in column.to_pylist()]
+        return pa.array(texts, pa.string()), True
 
 
 def _by_distinct(name: str, column: pa.Array, options: Options) -> pa.Array | None:

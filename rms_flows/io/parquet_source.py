@@ -145,7 +145,7 @@ class ParquetSource:
 
 def _below(folder: Path) -> list[Path]:
     """Find the files of a folder; what begins with a dot or an underscore is not data."""
-    found = folder.rglob("*.parquet")
+    found = filter(Path.is_file, folder.rglob("*.parquet"))
     return sorted(
         path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)
     )
