@@ -7,15 +7,22 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from killed_steps import in_own_process
 
-from rms_flows.errors import SinkError
+from rms_flows.errors import RmsError, SinkError
+from rms_flows.io.contract import Request
+from rms_flows.io.ndjson_sink import NdjsonSink
+from rms_flows.io.parquet_sink import ParquetSink
+from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.io.staging import Staging, publish, writing
 
 HOLD = """
 import sys
+import tempfile
 from pathlib import Path
 from rms_flows.io.staging import Staging
 staging = Staging(Path(sys.argv[1]), "out")
@@ -117,3 +124,48 @@ def test_publish_replaces(tmp_path: Path):
     (tmp_path / "out").write_text("old")
     publish(tmp_path / "new", tmp_path / "out")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "new")]
+
+
+def test_lock_is_free_again_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(**_: object) -> str:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    staging = Staging(tmp_path / ".out.staging", "out")
+    staging.take()
+    with pytest.raises(SinkError, match="out: can't be written: No space left on device"):
+        staging.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def denied(folder: str) -> None:
+    if os.getuid() == 0:
+        os.setuid(65_534)  # root may write and read everywhere
+    for attempt in (
+        lambda: NdjsonSink(f"{folder}/out").prepare(),
+        lambda: ParquetSink(f"{folder}/archive").prepare(),
+        lambda: ParquetSource(f"{folder}/f.parquet").fragments(Request()),
+    ):
+        try:
+            attempt()
+        except RmsError as error:
+            print(error)  # noqa: T201  the test reads it
+
+
+@pytest.mark.parametrize("closed", ["folder", "path to it"])
+def test_no_rights(closed: str):
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top) / "folder"
+        folder.mkdir()
+        (folder / "f.parquet").write_text("x")
+        (folder / "f.parquet").chmod(0)
+        folder.chmod(0o555)
+        Path(top).chmod(0o755 if closed == "folder" else 0)
+        said = in_own_process("test_io_staging", "denied", str(folder)).splitlines()
+        Path(top).chmod(0o755)
+        folder.chmod(0o755)
+        remedies = ["give this user the right", "give this user the right", "check the path, the rights"]
+        for name, line, remedy in zip(["out", "archive", "f.parquet"], said, remedies, strict=True):
+            assert line.startswith(f"{folder}/{name}: can't be ")
+            assert f": Permission denied; {remedy}" in line
+        assert [path.name for path in folder.iterdir()] == ["f.parquet"]

@@ -72,7 +72,9 @@ class NdjsonSink:
 
     def prepare(self) -> None:
         """See `Sink.prepare`."""
-        if self._target.exists() and not self._target.is_file():
+        with writing(self.uri):
+            in_the_way = self._target.exists() and not self._target.is_file()
+        if in_the_way:
             raise SinkError("is not a regular file", where=self.uri, remedy="name a file to be written")
         self._staging.take()
         self._staging.clear()

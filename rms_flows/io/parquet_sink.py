@@ -57,9 +57,13 @@ class ParquetSink:
     def prepare(self) -> None:
         """See `Sink.prepare`; completes what a run that was killed while it committed had planned."""
         self._staging.take()
-        with writing(self.uri):
-            if self._plan.exists():
-                self._apply()
+        try:
+            with writing(self.uri):
+                if self._plan.exists():
+                    self._apply()
+        except BaseException:
+            self._staging.leave()
+            raise
         self._staging.clear()
 
     def part(self, name: str) -> Part:

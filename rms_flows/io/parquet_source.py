@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,10 +95,8 @@ class ParquetSource:
                 start += batch.num_rows
 
     def _files(self) -> list[str]:
-        root = Path(self.path)
-        if root.is_dir():
-            found = [str(path) for path in _below(root)]
-        else:
+        with _told(self.path):
+            root = Path(self.path)
             names = [self.path] if root.exists() else sorted(glob.glob(self.path, recursive=True))  # noqa: PTH207  a whole path of wildcards
             paths = [Path(name) for name in names]
             found = [str(file) for path in paths for file in (_below(path) if path.is_dir() else [path])]
@@ -163,7 +162,7 @@ def _told(path: str) -> Iterator[None]:
             remedy="it is empty, cut off or no Parquet file; copy or write it again, or move it away",
         ) from error
     except OSError as error:
-        reason = error.strerror if error.errno and error.strerror else str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise SourceError(
             f"can't be read: {reason}", where=path, remedy="check the path, the rights and the disk"
         ) from error

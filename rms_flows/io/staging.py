@@ -105,12 +105,16 @@ class Staging:
         return None
 
     def clear(self) -> None:
-        """Remove what a killed run left and make a folder for this run's parts."""
-        with writing(self.target):
-            for left in self.folder.iterdir():
-                if left.name != "lock":
-                    _remove(left)
-            self._parts = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
+        """Remove what a killed run left and make a folder for this run's parts; or give the lock free."""
+        try:
+            with writing(self.target):
+                for left in self.folder.iterdir():
+                    if left.name != "lock":
+                        _remove(left)
+                self._parts = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Remove the staging folder, the lock file last, and give the lock free; does nothing without it."""
