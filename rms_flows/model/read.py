@@ -65,7 +65,10 @@ def parse(data: bytes, kind: type[_D], where: str) -> _D:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = [_fault(node, fault["loc"], fault["msg"], where) for fault in error.errors()]
+        found = error.errors()
+        # A list whose only entry is wrong is empty to pydantic; the entry's own fault is the one to mend.
+        inner = {fault["loc"][:length] for fault in found for length in range(len(fault["loc"]))} - {()}
+        faults = [_fault(node, f["loc"], f["msg"], where) for f in found if f["loc"] not in inner]
         place, problem = faults[0]
         more = "".join(f"\n{at}: {what}" for at, what in faults[1:])
         raise DocumentError(problem + more, where=place, remedy=_expected(kind)) from None
