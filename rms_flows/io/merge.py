@@ -11,7 +11,7 @@ import pyarrow as pa
 
 Row = tuple[Any, ...]
 
-LIMIT = 64 * 1024 * 1024
+LIMIT = 32 * 1024 * 1024
 """Bytes that are sorted at once; more go to disk as one sorted run after the other."""
 
 _ROWS = 128
