@@ -1,6 +1,8 @@
 import pytest
 from decoding import run
 
+from rms_flows.decode.json_lines import JsonDecoder
+
 
 def stamped(rest):
     return b'{"@timestamp": "2026-01-01T00:00:00Z", %s}' % rest
@@ -81,3 +83,17 @@ def test_documents_over_many_lines_and_in_arrays_are_read():
     pretty = b'{\n  "@timestamp": "2026-01-01T00:00:00Z",\n  "n": 1\n}\n'
     assert run(pretty * 3).counts.rows == 3
     assert run(b"[" + b",".join([pretty] * 3) + b"]").counts.rows == 3
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_names_without_end_are_dead_letters_and_fill_no_memory(monkeypatch, fast):
+    """A key made up for each value: columns times rows would be gigabytes, and a repository's mapping would burst."""
+    monkeypatch.setattr(JsonDecoder, "_fast", fast)
+    made_up = b"\n".join(stamped(b'"k%d": {"x": 1}' % n) for n in range(30_000))
+    got = run(made_up, format="json")
+    assert got.counts.rows == 1_999  # one field is the time
+    assert got.reasons == {"too-many-fields": 28_001}
+    assert "a field more than the 2,000" in got.dead[0]["error.message"]
+    assert (
+        run(made_up, format="json", columns=frozenset({"k1.x"})).counts.rows == 1_999
+    )  # whatever a flow needs

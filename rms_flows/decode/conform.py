@@ -81,7 +81,9 @@ def _objects(odd: Mapping[int, Mapping[str, str]], columns: Mapping[str, pa.Arra
     rows = len(next(iter(columns.values())))
     texts: list[str | None] = [None] * rows
     for row, values in odd.items():
-        texts[row] = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in values.items()) + "}"
+        texts[row] = (
+            "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in sorted(values.items())) + "}"
+        )
     return pa.array(texts, pa.string())
 
 

@@ -163,7 +163,7 @@ class _Inlet:
             name: pa.nulls(len(record), kind) if envelope.get(name) is None else envelope[name].cast(kind)
             for name, kind in ENVELOPE.items()
         }
-        made |= {name: column for name, column in typed.columns.items() if name not in made}
+        made |= {name: typed.columns[name] for name in sorted(typed.columns) if name not in made}
         if self._context.options.keep_original:
             made["event.original"] = pa.array(
                 [frame.records[place] for place in record.tolist()], pa.binary()

@@ -64,6 +64,7 @@ class JsonDecoder:
         self._shape = shape
         self._times = (context.options.time_column,) if context.options.time_column else shape.times
         self._seen = 0
+        self._names: set[str] = set()  # of all fields so far
         self._scanner: Scanner | None = None
         self._wanted: frozenset[str] | None = None
         if context.columns is not None:
@@ -92,22 +93,23 @@ class JsonDecoder:
     def _read(self, records: Sequence[bytes]) -> json_slow.Read:
         self._seen += sum(map(len, records))
         if not (JsonDecoder._fast or self._seen > ENOUGH):
-            return json_slow.read(records, self._wanted)
+            return json_slow.read(records, self._wanted, self._names)
         if self._scanner is None:
             from rms_flows.decode.json_scan import Scanner  # noqa: PLC0415  loads a compiler: seconds
 
             JsonDecoder._fast = True
             self._scanner = Scanner(self._wanted)
         scanned = self._scanner.scan(records)
-        fast = json_slow.Read(dict(scanned.columns), np.flatnonzero(~scanned.slow))
-        if not scanned.slow.any():
-            return fast
         places = np.flatnonzero(scanned.slow)
-        slow = json_slow.read([records[place] for place in places.tolist()], self._wanted)
+        names = self._names | scanned.names
+        slow = json_slow.read([records[place] for place in places.tolist()], self._wanted, names)
+        if len(names) > json_slow.FIELDS or any(one.kind == "too-many-fields" for one in slow.failures):
+            return json_slow.read(records, self._wanted, self._names)  # which ones depends on their order
+        self._names = names
         slow.record = places[slow.record]
         slow.failures = [failure._replace(record=int(places[failure.record])) for failure in slow.failures]
         slow.blank = [int(places[number]) for number in slow.blank]
-        return _merged(fast, slow)
+        return _merged(json_slow.Read(dict(scanned.columns), np.flatnonzero(~scanned.slow)), slow)
 
 
 def _merged(fast: json_slow.Read, slow: json_slow.Read) -> json_slow.Read:

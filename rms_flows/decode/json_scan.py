@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from rms_flows.decode.json_gather import gather
 from rms_flows.decode.json_kernel import Keys, Tokens, scan
-from rms_flows.decode.json_slow import Column
+from rms_flows.decode.json_slow import FIELDS, Column
 
 _PADDING = 16
 _KEYS = 16_384
@@ -27,6 +27,7 @@ class Scanned(NamedTuple):
 
     columns: dict[str, Column]
     slow: np.ndarray  # bool, shape (records,)
+    names: frozenset[str]  # of all fields, also those that were not wanted
 
 
 class Scanner:
@@ -65,7 +66,7 @@ class Scanner:
         slow = np.zeros(len(records), np.bool_)
         if b"\0" in joined or not _is_utf8(joined):
             slow[:] = True
-            return Scanned({}, slow)
+            return Scanned({}, slow, frozenset())
         size = -(-(len(joined) + _PADDING) // 8) * 8
         buf = np.zeros(size, np.uint8)
         buf[: len(joined)] = np.frombuffer(joined, np.uint8)
@@ -83,11 +84,13 @@ class Scanner:
         self._learn()
         count = int(first[-1])
         tokens = Tokens(*(part[:count] for part in tokens))
-        names, column = self._layout(tokens)
-        if names is None:
+        used = np.flatnonzero(np.bincount(tokens.key, minlength=1))
+        every = frozenset(self._names[key] for key in used)
+        if len(every) < len(used) or len(every) > FIELDS:  # two keys flatten to one name
             slow[:] = True
-            return Scanned({}, slow)
-        return Scanned(_columns(buf, tokens, first, slow, names, column), slow)
+            return Scanned({}, slow, frozenset())
+        names, column = self._layout(used)
+        return Scanned(_columns(buf, tokens, first, slow, names, column), slow, every)
 
     def _learn(self) -> None:
         """Name the keys that were new in this block."""
@@ -98,16 +101,12 @@ class Scanner:
             parent = self._names[keys.parent[key]]
             self._names.append(f"{parent}.{own}" if keys.parent[key] else own)
 
-    def _layout(self, tokens: Tokens) -> tuple[list[str] | None, np.ndarray]:
-        """Give the names of the columns and each key's column; None if two keys flatten to one name."""
-        used = np.flatnonzero(np.bincount(tokens.key, minlength=1))
-        names = [self._names[key] for key in used]
+    def _layout(self, used: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Give the names of the columns, and each key's column."""
         column = np.full(len(self._names), -1, np.int32)
-        if len(set(names)) < len(names):
-            return None, column
-        kept = [i for i, name in enumerate(names) if self._wanted is None or name in self._wanted]
-        column[used[kept]] = np.arange(len(kept))
-        return [names[i] for i in kept], column
+        kept = [key for key in used.tolist() if self._wanted is None or self._names[key] in self._wanted]
+        column[kept] = np.arange(len(kept))
+        return [self._names[key] for key in kept], column
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -45,6 +45,14 @@ class Float(str):
 class DuplicateKeyError(ValueError):
     """A key that comes twice in one object."""
 
+    kind = "duplicate-key"
+
+
+class TooManyFieldsError(ValueError):
+    """A record with a field too many for its input."""
+
+    kind = "too-many-fields"
+
 
 @dataclass(slots=True)
 class Read:
@@ -63,47 +71,79 @@ class Read:
     blank: list[int] = field(default_factory=list)
 
 
-def read(records: Sequence[bytes], wanted: frozenset[str] | None = None) -> Read:
+FIELDS: Final = 2_000
+"""Most different fields of an input: who makes up a name for each value would fill any memory."""
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A column that takes values only where there are some."""
+
+    rows: list[int] = field(default_factory=list)
+    texts: list[str | None] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+
+    def finish(self, rows: int) -> Column:
+        text = pa.array(self.texts, pa.string())
+        kinds = np.array(self.kinds, np.uint8) + np.uint8(1)
+        if len(self.rows) == rows:
+            return Column(text, kinds)
+        whole = np.zeros(rows, np.uint8)
+        whole[self.rows] = kinds
+        places = np.zeros(rows, np.int64)
+        places[self.rows] = np.arange(len(self.rows))
+        return Column(text.take(pa.array(places, mask=whole == 0)), whole)
+
+
+def read(
+    records: Sequence[bytes], wanted: frozenset[str] | None = None, known: set[str] | None = None
+) -> Read:
     """Decode records of one JSON object each.
 
     Args:
         records: UTF-8.
         wanted: Dotted names of the columns to give; None gives all.
+        known: Names of the fields that the input had so far; takes new ones up to `FIELDS`.
 
     Example:
         >>> got = read([b'{"a": {"b": 1e3}}', b'{"a": 1, "a": 2}', b""])
         >>> got.columns["a.b"].text.to_pylist(), got.failures[0].reason, got.blank
         (['1e3'], "the key 'a' comes twice in one object; each may come once", [2])
     """
-    texts: dict[str, list[str | None]] = {}
-    kinds: dict[str, bytearray] = {}
+    known = set() if known is None else known
+    columns: dict[str, _Growing] = {}
     done: list[int] = []
     found = Read({}, np.empty(0, np.int64))
     for number, record in enumerate(records):
         try:
             flat = flatten(parse(record)) if record and not record.isspace() else None
+            if flat is not None:
+                _admit(flat, known)
         except (ValueError, RecursionError) as error:
-            kind = "duplicate-key" if isinstance(error, DuplicateKeyError) else "json"
-            found.failures.append(Failure(number, kind, _reason(error)))
+            found.failures.append(Failure(number, getattr(error, "kind", "json"), _reason(error)))
             continue
         if flat is None:
             found.blank.append(number)
             continue
-        for name, (text, kind_of) in flat.items():
+        for name, (text, kind) in flat.items():
             if wanted is None or name in wanted:
-                column = texts.setdefault(name, [])
-                column.extend([None] * (len(done) - len(column)))
-                column.append(text)
-                of = kinds.setdefault(name, bytearray())
-                of.extend(bytes(len(done) - len(of)))
-                of.append(1 + kind_of)
+                column = columns.setdefault(name, _Growing())
+                column.rows.append(len(done))
+                column.texts.append(text)
+                column.kinds.append(kind)
         done.append(number)
     found.record = np.array(done, np.int64)
-    for name, column in texts.items():
-        missing = len(done) - len(column)
-        padded = np.frombuffer(bytes(kinds[name]) + bytes(missing), np.uint8)
-        found.columns[name] = Column(pa.array(column + [None] * missing, pa.string()), padded)
+    found.columns = {name: column.finish(len(done)) for name, column in columns.items()}
     return found
+
+
+def _admit(flat: Mapping[str, object], known: set[str]) -> None:
+    if not known.issuperset(flat):
+        if len(known.union(flat)) > FIELDS:
+            raise TooManyFieldsError(
+                f"a field more than the {FIELDS:,} that an input may have; values belong in lists"
+            )
+        known.update(flat)
 
 
 def _reason(error: Exception) -> str:
@@ -181,11 +221,11 @@ def _leaf(value: Any) -> tuple[str | None, int]:
 
 
 def compact(value: Any) -> str:
-    r"""Write a value as JSON without blanks, numbers as they came.
+    """Write a value as JSON without blanks, numbers as they came.
 
     Example:
-        >>> compact(parse(b'[1.50, {"a" : "\u00e9"}]'))
-        '[1.50,{"a":"é"}]'
+        >>> compact(parse(b'[1.50, {"a" : "x"}]'))
+        '[1.50,{"a":"x"}]'
     """
     if isinstance(value, (Integer, Float)):
         return str(value)
