@@ -80,7 +80,7 @@ class Plan:
 
     def unreachable(self, columns: Collection[str]) -> list[int]:
         """Name the rules that look at fields none of which is among `columns`."""
-        present = frozenset(columns)
+        present = frozenset(columns) - {MISFIT}  # what did not fit a column has that column, with null
         return [
             i
             for i, (names, anywhere) in enumerate(zip(self._fields, self._keywords, strict=True))
