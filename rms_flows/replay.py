@@ -99,7 +99,7 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
     source: str,
     target: str,
     *,
-    name: str = "archive",
+    name: str = "events",
     start: datetime | None = None,
     end: datetime | None = None,
     workers: int = 1,
@@ -110,7 +110,7 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
     flow = Orchestrator(
         orchestrator="archive",
         sources=(Source(id=name),),
-        sinks=(SinkEntry(id="archive", inputs=(name,), uri=target),),
+        sinks=(SinkEntry(id=f"{name}.archive", inputs=(name,), uri=target),),
     )
-    choices = Choices(start, end, {name: source}, {"archive": target}, dead_letters)
+    choices = Choices(start, end, {name: source}, {f"{name}.archive": target}, dead_letters)
     return launch(build(flow, HERE, HERE, choices), workers=workers, progress=progress)

@@ -129,7 +129,7 @@ def archive(
         str,
         typer.Argument(metavar="TARGET", help="Where the archive lies: parquet:FOLDER.", show_default=False),
     ],
-    name: Annotated[str, typer.Option("--id", help="Id of the source in the archive.")] = "archive",
+    name: Annotated[str, typer.Option("--id", help="Id of the source in the archive.")] = "events",
     start: options.Start = None,
     end: options.End = None,
     workers: options.Workers = 1,

@@ -12,6 +12,7 @@ from rms_flows.beam.account import Account, words
 from rms_flows.beam.pieces import Piece, shares
 from rms_flows.beam.progress import Progress
 from rms_flows.beam.workers import run_shares
+from rms_flows.decode.contract import Counts
 from rms_flows.flow import run_share
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.reconcile import reconcile
@@ -103,7 +104,8 @@ def summarize(plan: Plan, total: Account, kept: dict[str, int], *, seconds: floa
         name: {"rows": 0, "found": 0, **words(total, account.processor(name)), **(step.counts or {})}
         for name, step in steps.items()
     }
-    sources = {stage.id: dict(words(total, account.source(stage.id))) for stage in plan.sources}
+    zero = dict.fromkeys(("fragments", "batches", *Counts.__slots__), 0)
+    sources = {stage.id: {**zero, **words(total, account.source(stage.id))} for stage in plan.sources}
     dead = dict(words(total, account.DEAD))
     return Summary(
         seconds=seconds,
