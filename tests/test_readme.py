@@ -1,0 +1,63 @@
+"""Every command of the README is run, in its order, in the folder that it speaks of."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for kind, text in BLOCKS
+    if kind == "sh"
+    for line in text.splitlines()
+    if line.strip()
+]
+
+
+def test_its_commands_run(tmp_path):
+    flow = next(text for kind, text in BLOCKS if kind == "yaml")
+    (tmp_path / "my-home.yaml").write_text(flow)
+    (tmp_path / "rules").mkdir()
+    for rule in (ROOT / "datasets/rules").glob("*.yml"):
+        (tmp_path / "rules" / rule.name).write_bytes(rule.read_bytes())
+    subprocess.run(
+        [sys.executable, ROOT / "datasets/smart_home.py", tmp_path], check=True, capture_output=True
+    )
+    run = [command for command in COMMANDS if command.startswith("rms ")]
+    assert len(run) >= 6
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in run:
+        shell = ["bash", "-c", command]
+        done = subprocess.run(  # noqa: S603  the README's own words
+            shell, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (tmp_path / "reports.ndjson").stat().st_size
+    assert (tmp_path / "report.html").stat().st_size
+
+
+def test_its_make_commands_are_targets():
+    made = [command for command in COMMANDS if command.startswith("make ")]
+    assert [command.split()[1] for command in made] == ["demo", "test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for command in made:
+        assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.MULTILINE)
+    assert {command.split()[0] for command in COMMANDS} == {"make", "rms"}
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in ROOT.glob("*.md")))
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text(encoding="utf-8")):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.soak
+def test_make_demo_ends_with_a_page():
+    subprocess.run(["make", "demo"], cwd=ROOT, check=True, capture_output=True)  # noqa: S607
+    assert (ROOT / "out/smart-home/report.html").stat().st_size
