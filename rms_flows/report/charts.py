@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 LEVELS: Final = ("critical", "high", "medium", "low", "informational")
 """From grave to light."""
 
-COLORS: Final = ("#8e1b3a", "#d1495b", "#edae49", "#66a182", "#8d96a3")
+COLORS: Final = ("#b5179e", "#d1495b", "#edae49", "#66a182", "#8d96a3")
 """One a level; told apart also without color by their order in the legend."""
 
 TOP: Final = 15
@@ -18,8 +18,6 @@ TOP: Final = 15
 
 BINS: Final = 60
 """Most bars over time."""
-
-WIDTH: Final = 460
 
 
 def charts(reports: pa.Table) -> dict[str, dict[str, Any]]:
@@ -55,12 +53,12 @@ def _bars(alt: Any, reports: pa.Table, column: str, label: str, order: list[str]
     ]
     sort = order or [*top.to_pylist(), "others"]
     return _styled(
-        alt.Chart(alt.Data(values=values), width=WIDTH)
+        alt.Chart(alt.Data(values=values))
         .mark_bar()
         .encode(
             x=alt.X("reports:Q", stack=True, title="reports"),
             y=alt.Y(f"{label}:N", sort=sort, title=None, axis=alt.Axis(labelLimit=240)),
-            color=_color(alt),
+            color=_color(alt, None),
             order=alt.Order("level:N"),
             tooltip=[f"{label}:N", "level:N", "reports:Q"],
         )
@@ -88,13 +86,13 @@ def _over_time(alt: Any, reports: pa.Table) -> Any:
     utc = alt.Scale(type="utc")
     shown = "%H:%M" if last - first < _DAY else "%Y-%m-%d %H:%M" if last - first < 7 * _DAY else "%Y-%m-%d"
     return _styled(
-        alt.Chart(alt.Data(values=values), width=2 * WIDTH + 140, height=180)
+        alt.Chart(alt.Data(values=values), height=180)
         .mark_bar(orient="vertical")
         .encode(
             x=alt.X("time:T", scale=utc, title="time (UTC)", axis=alt.Axis(format=shown)),
             x2="end:T",
             y=alt.Y("reports:Q", stack=True, title="reports"),
-            color=_color(alt),
+            color=_color(alt, alt.Legend(orient="top", title=None)),
             order=alt.Order("level:N"),
             tooltip=[alt.Tooltip("time:T", format="%Y-%m-%d %H:%M"), "level:N", "reports:Q"],
         )
@@ -109,14 +107,15 @@ _STEPS: Final = tuple(
 )
 
 
-def _color(alt: Any) -> Any:
-    return alt.Color("level:N", scale=alt.Scale(domain=list(LEVELS), range=list(COLORS)), title="level")
+def _color(alt: Any, legend: Any) -> Any:
+    scale = alt.Scale(domain=list(LEVELS), range=list(COLORS))
+    return alt.Color("level:N", scale=scale, legend=legend)
 
 
 def _styled(chart: Any) -> Any:
-    """Leave the background to the page; text that reads on light and on dark."""
+    """Leave background and width to the page; text that reads on light and on dark."""
     return (
-        chart.configure(background="transparent")
+        chart.configure(background="transparent", autosize={"type": "fit-x", "contains": "padding"})
         .configure_axis(
             labelColor="#808690", titleColor="#808690", gridColor="#80869033", domainColor="#808690"
         )

@@ -28,13 +28,13 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5r
 .soft { color: var(--soft); } .numbers { display: flex; gap: 2rem; margin: 1rem 0; flex-wrap: wrap; }
 .numbers b { display: block; font-size: 1.6rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1rem; }
-.pictures > div { overflow-x: auto; } .wide { grid-column: 1 / -1; }
+.pictures > div { min-width: 0; } .pictures [role=img] { width: 100%; } .wide { grid-column: 1 / -1; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
 th { position: sticky; top: 0; background: var(--band); } td { overflow-wrap: anywhere; }
 .time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .level { padding: 0 .45rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
-.critical { background: #8e1b3a; } .high { background: #c03a4d; } .medium { background: #9a6a0b; }
+.critical { background: #9b1488; } .high { background: #c03a4d; } .medium { background: #9a6a0b; }
 .low { background: #3f7a59; } .informational { background: #626b78; }
 code { font-size: .85em; } details summary { cursor: pointer; }
 """
@@ -99,8 +99,10 @@ def _pictures(reports: pa.Table) -> Iterator[str]:
     yield '<script type="module">'
     yield vl_convert.javascript_bundle().replace("</script", "<\\/script")  # type: ignore[call-arg]  # has a default
     yield f"const specs = {_script(specs)};"
-    yield "for (const [name, spec] of Object.entries(specs))"
-    yield "  vegaEmbed(`#chart-${name}`, spec, {actions: false, renderer: 'svg'});"
+    yield "for (const [name, spec] of Object.entries(specs)) {"
+    yield "  const place = document.getElementById(`chart-${name}`);"
+    yield "  vegaEmbed(place, {...spec, width: place.clientWidth}, {actions: false, renderer: 'svg'});"
+    yield "}"
     yield "</script>"
 
 
