@@ -247,11 +247,16 @@ def test_a_cpu_series_of_nab_gives_its_735_reports(datasets, tmp_path):
     assert reports("GT", "24.json") == 0
 
 
-def rms(*arguments, **options):
+def rms(home, *arguments):
+    (home / "tmp").mkdir(exist_ok=True)
     return subprocess.Popen(  # noqa: S603  our own command
-        [sys.executable, "-m", "rms_flows", *map(str, arguments)], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+        [sys.executable, "-m", "rms_flows", *map(str, arguments)],
+        cwd=home,
+        env={**os.environ, "TMPDIR": str(home / "tmp")},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def killed_and_again(make, folder, delays):
@@ -286,8 +291,8 @@ def test_kill_9_and_again_leaves_what_one_run_leaves(home, command, delays):
 
     def make():
         if command == "archive":
-            return rms("archive", "metrics-*.ndjson", "parquet:out/ar", "--workers", 2, cwd=home)
-        return rms("replay", document, "--workers", 2, cwd=home)
+            return rms(home, "archive", "metrics-*.ndjson", "parquet:out/ar", "--workers", 2)
+        return rms(home, "replay", document, "--workers", 2)
 
     clean = make()
     _, said = clean.communicate(timeout=300)
@@ -297,6 +302,7 @@ def test_kill_9_and_again_leaves_what_one_run_leaves(home, command, delays):
         path.unlink() if path.is_file() else path.rmdir()
     hit, left = killed_and_again(make, home / "out", delays)
     assert hit
+    assert list((home / "tmp").iterdir()) == []  # Beam makes folders for itself
     assert left == {name.removeprefix("out/"): content for name, content in expected.items()}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -29,6 +30,8 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
     """
     # Beam would read sys.argv if it got no list.
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    # It is for artifacts, of which this runner has none; a run that is killed would leave it behind.
+    Path(pipeline.local_tempdir).rmdir()
     build(pipeline)
     with _without_beams_log():
         try:

@@ -41,10 +41,14 @@ class Source(Document):
     timezone: str | None = Field(
         default=None, description="Zone of stamps without one, such as Europe/Madrid."
     )
-    date_order: Literal["month-first", "day-first", "year-first"] | None = None
-    time_column: str | None = None
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    keep_original: bool = False
+    date_order: Literal["month-first", "day-first", "year-first"] | None = Field(
+        default=None, description="Order of dates such as 07/05/2023; they are refused unless it is declared."
+    )
+    time_column: str | None = Field(default=None, description="Field that holds the time of the event.")
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Between cells of CSV."
+    )
+    keep_original: bool = Field(default=False, description="Keep each record's bytes as event.original.")
     max_record: int | None = Field(default=None, gt=0, description="Longest record in bytes.")
     location: Location | None = None
     trust: Trust | None = None
