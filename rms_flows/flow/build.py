@@ -169,12 +169,6 @@ def _needs(flow: Orchestrator, steps: Mapping[str, Step]) -> dict[str, frozenset
         step = steps[entry.id]
         behind = frozenset() if step.gives == "reports" else needs[entry.id]
         for name in entry.inputs:
-            add(name, step.columns if behind == frozenset() else _both(step.columns, behind))
+            add(name, step.columns)
+            add(name, behind)
     return needs
-
-
-def _both(columns: frozenset[str] | None, behind: frozenset[str] | None) -> frozenset[str] | None:
-    """Join what a step looks at and what those behind it need of what it hands on."""
-    if behind is None:
-        return columns  # the step itself says what it keeps
-    return None if columns is None else columns | behind
