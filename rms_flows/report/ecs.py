@@ -18,7 +18,7 @@ def documents(batch: pa.RecordBatch) -> list[bytes]:
     the same bytes.
     """
     names = batch.schema.names
-    columns = [_plain(column) for column in batch.columns]
+    columns = [plain(column) for column in batch.columns]
     return [
         _ENCODE({"event.kind": "alert", **{n: v for n, v in zip(names, row, strict=True) if v is not None}})
         for row in zip(*columns, strict=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from rms_flows.report.ecs import plain
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -14,18 +15,11 @@ _ENCODE = msgspec.json.Encoder().encode
 def documents(batch: pa.RecordBatch) -> list[bytes]:
     """Write each report of a batch (`schema.REPORT`) as a `ThreatReport` without its line feed."""
     names = batch.schema.names
-    columns = [_plain(column) for column in batch.columns]
+    columns = [plain(column) for column in batch.columns]
     return [
         _ENCODE(_without_nulls(_document(dict(zip(names, row, strict=True)))))
         for row in zip(*columns, strict=True)
     ]
-
-
-def _plain(column: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        column = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ")
-    values: list[Any] = column.to_pylist()
-    return values
 
 
 def _document(report: dict[str, Any]) -> dict[str, Any]:
