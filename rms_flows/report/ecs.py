@@ -14,8 +14,7 @@ _ENCODE = msgspec.json.Encoder().encode
 def documents(batch: pa.RecordBatch) -> list[bytes]:
     """Write each report of a batch (`schema.REPORT`) as a line without its line feed; nulls are left out.
 
-    Names are dotted, in the order of the schema, after `@timestamp` comes `event.kind`; the same report gives
-    the same bytes.
+    Names are dotted, `event.kind` first, then in the order of the schema; the same report gives the same bytes.
     """
     names = batch.schema.names
     columns = [plain(column) for column in batch.columns]
@@ -25,7 +24,8 @@ def documents(batch: pa.RecordBatch) -> list[bytes]:
     ]
 
 
-def _plain(column: pa.Array) -> list[Any]:
+def plain(column: pa.Array) -> list[Any]:
+    """Give the values of a column as JSON has them; times as ISO 8601 in UTC."""
     if pa.types.is_timestamp(column.type):
         values: list[Any] = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ").to_pylist()
         return values
