@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ PARTS = (
     "windows_events/purplesharp_ad_playbook_I.zip",
     "sigmahq-rules-8eaafff1f.tar.gz",
 )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a browser: missing it skips the test, in CI it fails it."""
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))),
+        None,
+    )
+    if found is None and "CI" in os.environ:
+        pytest.fail("there is no Chromium; .ci/run installs it")
+    if found is None:
+        pytest.skip("there is no Chromium to look at pages with")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -236,3 +236,22 @@ def test_a_page_that_cannot_be_written_leaves_no_litter(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         write_html(REPORT.empty_table(), tmp_path / "none" / "r.html", title="T")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_browser_draws_the_pictures_and_runs_nothing_else(tmp_path, chromium):
+    table = pa.Table.from_batches([reports(3, name="</script><script>document.title = 'owned'</script>")])
+    page(tmp_path, table, title="Seen")
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=10000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+        f"file://{tmp_path / 'r.html'}",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout  # noqa: S603
+    assert "<title>Seen</title>" in shown
+    assert shown.count("<svg xmlns") == 4
+    assert shown.count("mark-rect") >= 4  # bars, not empty frames

@@ -14,7 +14,7 @@ _ENCODE = msgspec.json.Encoder().encode
 def documents(batch: pa.RecordBatch) -> list[bytes]:
     """Write each report of a batch (`schema.REPORT`) as a line without its line feed; nulls are left out.
 
-    Names are dotted, `event.kind` first, then in the order of the schema; the same report gives the same bytes.
+    Names are dotted, `event.kind` first, then in the schema's order; the same report gives the same bytes.
     """
     names = batch.schema.names
     columns = [plain(column) for column in batch.columns]
