@@ -15,10 +15,12 @@ from rms_flows.flow.launch import launch
 
 LONG = "fakes.Rows(count=100_000, rows=1_000)"
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 import corridor_fakes as fakes
 from rms_flows.flow.launch import launch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background deaf to it
 plan = fakes.plan_of(Path(sys.argv[1]), {source})
 try:
     launch(plan, workers=int(sys.argv[2]), progress=lambda now: print(now.rows, flush=True))
