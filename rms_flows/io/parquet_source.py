@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,7 @@ class ParquetSource:
         known = dict(fragment.extra)
         groups: Sequence[int] = known["row_groups"]
         with _told(fragment.uri):
-            plain = pq.ParquetFile(fragment.uri)
-            kinds = leaves(plain.schema_arrow)
+            meta, kinds = _footer(fragment.uri)
             home = Home(
                 fragment.uri,
                 known["identity"],
@@ -85,8 +85,8 @@ class ParquetSource:
             )
             columns = _wanted(kinds, request, home.time_column)
             texts = _texts(kinds, columns)
-            file = pq.ParquetFile(fragment.uri, metadata=plain.metadata, read_dictionary=texts)
-            row = _row_numbers(file.metadata, groups)
+            file = pq.ParquetFile(fragment.uri, metadata=meta, read_dictionary=texts)
+            row = _row_numbers(meta, groups)
             size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
             batches = file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
             start = 0
@@ -110,8 +110,7 @@ class ParquetSource:
 
     def _fragments(self, path: str, window: Window) -> Iterator[Fragment]:
         with _told(path):
-            file = pq.ParquetFile(path)
-            kinds, meta = leaves(file.schema_arrow), file.metadata
+            meta, kinds = _footer(path)
             time = self._time(kinds, path)
             kept = [
                 group
@@ -140,6 +139,18 @@ class ParquetSource:
                 remedy="name the column that holds the time as time_column",
             )
         return time
+
+
+def _footer(path: str) -> tuple[pq.FileMetaData, Kinds]:
+    """Read what a file's end says of it; of hundreds of columns that takes as long as many rows."""
+    stat = Path(path).stat()
+    return _footer_as_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _footer_as_of(path: str, _changed: int, _size: int) -> tuple[pq.FileMetaData, Kinds]:
+    file = pq.ParquetFile(path)
+    return file.metadata, leaves(file.schema_arrow)
 
 
 def _below(folder: Path) -> list[Path]:

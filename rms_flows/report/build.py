@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -113,6 +114,9 @@ def many_rules(
     return _build(batch, rows, rule_of_row, rules, processor=processor, kind=kind, measurement=())
 
 
+_NONE: Final = pa.RecordBatch.from_pylist([], REPORT)
+
+
 def _build(
     batch: pa.RecordBatch,
     rows: np.ndarray,
@@ -124,6 +128,8 @@ def _build(
     measurement: Sequence[str],
 ) -> pa.RecordBatch:
     count = len(rows)
+    if not count:
+        return _NONE
     used, which = np.unique(which, return_inverse=True)
     chosen = [rules[index] for index in used]
     picked = batch.select([n for n in batch.schema.names if n in {*EVENT_COLUMNS, *measurement}])
