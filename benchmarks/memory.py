@@ -21,7 +21,10 @@ FLOW = """
 orchestrator: memory
 sources: [{{id: hub, archive: "{uri}"}}]
 processors:
-  - {{id: high, processor: filter, inputs: [hub], parameters: {{field: host.cpu.usage, operator: GT, threshold: 0.99}}}}
+  - id: high
+    processor: filter
+    inputs: [hub]
+    parameters: {{field: host.cpu.usage, operator: GT, threshold: 0.99}}
 sinks: [{{id: out, inputs: [high], uri: out.ndjson}}]
 """
 
