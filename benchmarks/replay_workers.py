@@ -3,8 +3,8 @@
     RMS_DATASETS=data python benchmarks/replay_workers.py [--work FOLDER] [--rounds 1]
 
 The first job is a filter over 18 million generated metrics in 18 files. The second is `rms detect` with all
-SigmaHQ rules over the Windows events, of which a part can't be shared: each process loads the rules (5 s), and
-one merges the 370,000 reports. Both numbers of workers leave the same bytes, which is checked.
+SigmaHQ rules over the Windows events, of which a part can't be shared: each process loads the rules (5 s),
+and one merges the 370,000 reports. Both numbers of workers leave the same bytes, which is checked.
 """
 
 from __future__ import annotations

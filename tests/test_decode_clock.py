@@ -88,6 +88,32 @@ def test_one_bad_stamp_spoils_no_other():
     ]
 
 
+forms = st.builds(
+    "{}-{}-{}{}{}{}{}".format,
+    st.sampled_from(["2026", "2024", "0001", "9999"]),
+    st.sampled_from(["01", "02", "13"]),
+    st.sampled_from(["01", "29", "30", "32"]),
+    st.sampled_from(["T", " ", "t", ""]),
+    st.sampled_from(
+        ["00", "00:00", "23:59:59", "23:59:60", "24:00:00", "12:00:00.5", "12:00:00,123456789", ""]
+    ),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["", "Z", "z", "+01", "+0130", "-01:30", "+99:99", "UTC"]),
+)
+
+
+@given(
+    st.lists(
+        forms | st.none() | st.sampled_from(["1767225600", "1767225600.5", "", "never"]),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_stamp_means_the_same_whatever_stands_beside_it(texts):
+    """Fast ways for a whole block must not take or leave what the way one by one does not."""
+    assert read(*texts) == [time for text in texts for time in read(text)]
+
+
 def test_times_without_a_zone_are_those_of_the_declared_one():
     madrid = ZoneInfo("Europe/Madrid")
     assert str(read("2026-07-01T12:00:00", timezone=madrid)[0]) == "2026-07-01 10:00:00+00:00"
