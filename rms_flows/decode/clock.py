@@ -49,15 +49,21 @@ def parse(texts: pa.Array, options: Options) -> Times:
     if texts.null_count == len(texts):
         return Times(pa.nulls(len(texts), TIMESTAMP), np.zeros(len(texts), np.bool_))
     try:  # the form of most: ISO 8601 with a zone in every row
-        return Times(texts.cast(TIMESTAMP), np.zeros(len(texts), np.bool_))
+        found = texts.cast(TIMESTAMP)
     except pa.ArrowInvalid:
-        pass
-    found = pa.nulls(len(texts), TIMESTAMP)
-    for pattern, read in ((ISO, _iso), (EPOCH, _epoch), (NUMBERS, _numbers)):
-        fits = pc.and_(pc.is_null(found), pc.match_substring_regex(texts, pattern))
-        if pc.any(fits).as_py():
-            found = pc.coalesce(found, read(pc.if_else(fits, texts, None), options))
+        found = pa.nulls(len(texts), TIMESTAMP)
+        for pattern, read in ((ISO, _iso), (EPOCH, _epoch), (NUMBERS, _numbers)):
+            fits = pc.and_(pc.is_null(found), pc.match_substring_regex(texts, pattern))
+            if pc.any(fits).as_py():
+                found = pc.coalesce(found, read(pc.if_else(fits, texts, None), options))
+    known = pc.and_(pc.greater_equal(found, _FIRST), pc.less_equal(found, _LAST))
+    found = pc.if_else(known, found, None)
     return Times(found, _mask(pc.and_(pc.is_valid(texts), pc.is_null(found))))
+
+
+_FIRST = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
+_LAST = pa.scalar(datetime.max.replace(tzinfo=UTC), TIMESTAMP)
+"""Times beyond these are no dates to Python, nor to most of what reads reports."""
 
 
 def _mask(values: pa.Array) -> np.ndarray:
