@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from rms_flows.beam.progress import Progress
+from rms_flows.errors import DocumentError
 from rms_flows.flow.build import Choices, build
 from rms_flows.flow.launch import launch
 from rms_flows.flow.summary import Summary
@@ -107,9 +110,17 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Turn one source into a Parquet archive, `name` being its id; paths begin in the working directory."""
+    try:
+        known = Source(id=name)
+    except ValidationError as error:
+        raise DocumentError(
+            f"{name!r} can't be the id of a source: {error.errors()[0]['msg']}",
+            where="--id",
+            remedy="choose another",
+        ) from None
     flow = Orchestrator(
         orchestrator="archive",
-        sources=(Source(id=name),),
+        sources=(known,),
         sinks=(SinkEntry(id=f"{name}.archive", inputs=(name,), uri=target),),
     )
     choices = Choices(start, end, {name: source}, {f"{name}.archive": target}, dead_letters)

@@ -113,6 +113,12 @@ def test_detect_prints_what_it_found_where_no_sink_is_named(home, rms):
     assert code == 0
     assert "1 threat reports" in out
     assert not list(home.glob("*.dead-letters*"))
+    with Path("in.ndjson").open("a") as handle:
+        handle.write("oops\n")
+    err = rms("detect", "rules", "--in", "in.ndjson")[2]  # nothing is lost where only a table is wanted
+    assert "1 records could not be processed (1 json): detect.dead-letters.ndjson" in err
+    assert json.loads(Path("detect.dead-letters.ndjson").read_text())["event.original"] == "b29wcw=="
+    assert "rms-" not in err
 
 
 def test_archive_then_detect_over_it(home, rms):
@@ -157,6 +163,10 @@ def test_report_draws_a_page(home, rms):
         (["replay", "flow.yaml", "--source", "in=a", "--source", "in=b"], "'in' is given twice"),
         (["replay", "flow.yaml", "--workers", "0"], "--workers"),
         (["rules", "lint", "none"], "none"),
+        (
+            ["archive", "in.ndjson", "parquet:ar", "--id", "a/b"],
+            "rms: --id: 'a/b' can't be the id of a source: String should match",
+        ),
         (["nonsense"], "No such command 'nonsense'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Reports: made, written, read back and drawn."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import jsonschema
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +85,16 @@ def test_ids_do_not_depend_on_the_batch_that_a_match_came_in():
         events(4).slice(2), np.arange(2), np.zeros(2, np.int32), rule, processor="p", kind="sigma"
     )
     assert half["event.id"].to_pylist() == whole["event.id"].to_pylist()[2:]
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_compressed_reports_are_read_too(tmp_path, ending, pack):
+    path = tmp_path / f"r.ndjson{ending}"
+    path.write_bytes(pack(b"".join(line + b"\n" for line in WRITERS["ecs"](reports(3)))))
+    assert read_reports([str(path)]).num_rows == 3
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(SourceError, match=r"can't be read .*runcated"):
+        read_reports([str(path)])
 
 
 @pytest.mark.parametrize("form", sorted(WRITERS))

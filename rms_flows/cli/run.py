@@ -68,6 +68,9 @@ def replay(
     show.finish(summary, as_json=as_json, strict=strict)
 
 
+ASIDE = "detect.dead-letters.ndjson"
+"""Where dead letters go, in the working directory, when reports are only printed."""
+
 DETECT_EPILOG = """Examples:
 
 rms detect rules/linux --in auth.log?year=2026 --out reports.ndjson
@@ -107,12 +110,12 @@ def detect(
                 start=first,
                 end=last,
                 workers=workers,
-                dead_letters=dead_letters,
+                dead_letters=dead_letters or (None if sink else ASIDE),
                 progress=report,
             )
         if sink is None and not as_json:
             show.reports(found)
-    show.finish(summary, as_json=as_json, strict=strict)
+    show.finish(summary, as_json=as_json, strict=strict, printed=sink is None)
 
 
 ARCHIVE_EPILOG = """Examples:

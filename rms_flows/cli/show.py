@@ -73,18 +73,18 @@ def _bar() -> Iterator[Show]:
         yield show
 
 
-def finish(summary: Summary, *, as_json: bool, strict: bool) -> None:
-    """Print the account of a run; under `strict` leave with 1 if something was dead or refused."""
+def finish(summary: Summary, *, as_json: bool, strict: bool, printed: bool = False) -> None:
+    """Print the account of a run, without sinks where reports were printed; `strict` may leave with 1."""
     if as_json:
         typer.echo(summary.to_json())
     else:
-        for line in _lines(summary):
+        for line in _lines(summary, printed=printed):
             typer.echo(line, err=True)
     if strict and (summary.dead or summary.refused):
         raise typer.Exit(1)
 
 
-def _lines(summary: Summary) -> Iterator[str]:
+def _lines(summary: Summary, *, printed: bool) -> Iterator[str]:
     """Say what came in, what was found, where it lies and what a person should look at."""
     for source, formats in summary.formats.items():
         guessed = ", ".join(f"{name} ({count})" for name, count in formats.items())
@@ -100,7 +100,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"{processor}: {counts.get('found', 0):,} of {counts.get('rows', 0):,} rows" + (
             f" ({fates})" if fates else ""
         )
-    for sink, kept in summary.sinks.items():
+    sinks = {} if printed else summary.sinks
+    for sink, kept in sinks.items():
         yield f"{sink}: {kept:,} rows in {summary.outputs.get(sink, '')}"
     if summary.dead_letters:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.dead_letters.items())

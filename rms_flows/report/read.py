@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -76,8 +77,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     decoder = msgspec.json.Decoder(dict[str, Any])
     remedy = "expected ECS or IoTAC threat reports as a run writes them, one a line"
     try:
-        with path.open("rb") as handle:
-            for number, line in enumerate(handle, 1):
+        with path.open("rb") as file, pa.input_stream(file, _compression(path)) as handle:
+            for number, line in enumerate(io.BufferedReader(handle), 1):
                 if not line.strip():
                     continue
                 where = f"{path}:{number}"
@@ -91,8 +92,12 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
     except OSError as error:
         raise SourceError(
-            f"can't be read ({error.strerror})", where=str(path), remedy="check path and rights"
+            f"can't be read ({error.strerror or error})", where=str(path), remedy="check path and rights"
         ) from None
+
+
+def _compression(path: Path) -> str | None:
+    return {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
 
 
 def _row(document: dict[str, Any]) -> dict[str, Any] | None:
