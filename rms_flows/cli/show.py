@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Show = Callable[["Progress"], None]
 
-PLAIN_EVERY = 10.0
+TEXT_EVERY = 10.0
 """Seconds between two lines of progress where no person watches."""
 
 
@@ -41,7 +41,7 @@ def _plain() -> Show:
 
     def show(now: Progress) -> None:
         nonlocal last
-        if time.monotonic() - last >= PLAIN_EVERY:
+        if time.monotonic() - last >= TEXT_EVERY:
             last = time.monotonic()
             left = f", {now.left:.0f} s left" if now.left is not None else ""
             sys.stderr.write(f"rms: {now.rows:,} rows, {_rate(now):,.0f} rows/s{left}\n")
