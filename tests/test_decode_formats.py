@@ -128,6 +128,11 @@ def test_csv_rows_of_another_width_and_without_a_time_are_dead_letters():
     assert messages[1] == "3 cells; expected the 2 of the header"
 
 
+def test_csv_columns_of_one_name_are_told_apart():
+    got = run(b"time,a,a,a_2\n2026-01-01T00:00:00Z,x,y,z\n", format="csv")
+    assert [column(got, name) for name in ("a", "a_3", "a_2")] == [["x"], ["y"], ["z"]]
+
+
 def test_csv_without_a_time_column_says_how_to_name_it():
     assert "name the field with time_column=" in run(b"a,b\n1,2\n", format="csv").dead[0]["error.message"]
 

@@ -62,10 +62,10 @@ def test_too_long_lines_are_torn_whole_and_the_rest_is_read(lengths, sizes):
     assert size == len(data)
 
 
-@pytest.mark.parametrize("kind", ["lines", "documents", "whole"])
+@pytest.mark.parametrize("kind", ["lines", "documents"])
 def test_a_stream_that_breaks_gives_what_came_before_and_one_torn_record(kind):
     records, _, torn, _ = cut(Chunks(b'{"a": 1}\n{"b": 2}\n{"c"', [5], OSError("cut off")), kind)
-    assert records == ([] if kind == "whole" else [b'{"a": 1}', b'{"b": 2}'])
+    assert records == [b'{"a": 1}', b'{"b": 2}']
     assert [t.kind for t in torn] == ["broken-input"]
     assert torn[0].data.endswith(b'{"c"')
     assert "cut off" in torn[0].reason
@@ -97,6 +97,20 @@ def test_documents_over_many_lines_are_found_whatever_stands_in_their_strings(va
 def test_documents_in_one_array_are_records(values, indent, sizes):
     data = json.dumps(values, indent=indent).encode()
     assert [json.loads(record) for record in cut(Chunks(data, sizes), "documents")[0]] == values
+
+
+def test_parts_of_a_document_that_is_too_long_are_no_documents():
+    """Or who writes a long one could plant events."""
+    inner = b'{"@timestamp": "2026-01-01T00:00:00Z"}'
+    whole = b'{"a": [' + b",\n".join([inner] * 50) + b"]}"
+    for sizes in ([7], [10_000]):
+        records, _, torn, size = cut(
+            Chunks(b'{"b": 1}\n' + whole + b'\n{"c": 1}', sizes), "documents", longest=200
+        )
+        assert inner not in records
+        assert b'{"b": 1}' in records
+        assert {one.kind for one in torn} == {"too-long"}
+        assert size == len(whole) + 18
 
 
 def test_what_stands_between_documents_is_a_record_and_not_lost():

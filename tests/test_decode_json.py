@@ -83,6 +83,16 @@ def test_documents_over_many_lines_and_in_arrays_are_read():
     assert run(b"[" + b",".join([pretty] * 3) + b"]").counts.rows == 3
 
 
+def test_no_document_speaks_in_our_name():
+    """Trust, misfits and what a report says of attacker and asset are ours to say."""
+    got = run(stamped(b'"rms.misfit": "x", "rms": {"trust": "trusted", "request_source": "1.1.1.1"}'))
+    row = got.rows.to_pylist()[0]
+    assert row["rms.trust"] is None
+    assert "rms.misfit" not in row
+    assert "rms.request_source" not in row
+    assert row["document.rms.request_source"] == "1.1.1.1"
+
+
 def test_names_without_end_are_dead_letters_and_fill_no_memory():
     """A key made up for each value: columns times rows would be gigabytes, and a repository's mapping would burst."""
     made_up = b"\n".join(stamped(b'"k%d": {"x": 1}' % n) for n in range(30_000))

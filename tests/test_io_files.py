@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import tracemalloc
 import zipfile
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -108,6 +109,36 @@ def test_a_member_with_a_wrong_checksum_is_a_dead_letter(tmp_path):
     assert len(rows) <= 2
 
 
+def test_members_of_one_name_are_both_read(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("b.json", lines(1))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("b.json", lines(2, 1))
+    assert numbers(read(FileSource(str(path)))[0]) == [0, 1, 2]
+
+
+def test_a_zip_without_files_is_nothing_to_read(tmp_path):
+    path = tmp_path / "a.zip"
+    zipfile.ZipFile(path, "w").close()
+    with pytest.raises(SourceError, match="holds no files; name another archive"):
+        FileSource(str(path)).fragments(EVERYTHING)
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_what_inflates_a_thousandfold_comes_in_pieces(tmp_path, ending, pack):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(pack(b"\n" * 200_000_000))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    with path.open("rb") as handle:
+        stream = Inflated(handle, ending)
+        assert sum(len(block) for block in iter(lambda: stream.read(1 << 20), b"")) == 200_000_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120_000_000
+
+
 def test_globs_are_read_in_the_order_of_names(tmp_path):
     for name in ("b.log", "a.log", "c.txt"):
         (tmp_path / name).write_bytes(lines(1, ord(name[0])))
@@ -182,15 +213,15 @@ def test_dead_letters_are_read_again_after_the_fix(tmp_path):
     sink = open_sink(str(path), base=Path())
     sink.prepare()
     writer = sink.part("0")
-    originals = [lines(1, 5).rstrip(), lines(1, 6).rstrip()]
+    originals = [lines(1, 5).rstrip(), lines(1, 6).rstrip(), b"broken{", b'{"ts": 1,\n "n": 7}']
     writer.write(
         pa.RecordBatch.from_pylist([{"error.type": "x", "event.original": o} for o in originals], DEAD_LETTER)
     )
     writer.close()
     sink.commit()
     rows, dead = read(open_source(f"dead-letters:{path}?format=json", base=Path()))
-    assert sorted(numbers(rows)) == [5, 6]
-    assert not dead
+    assert sorted(numbers(rows)) == [5, 6, 7]
+    assert [one["event.original"] for one in dead] == [b"broken{"]  # one stays one
 
 
 def test_what_is_no_dead_letter_is_an_error(tmp_path):
@@ -217,7 +248,9 @@ def test_uris_say_how_to_read():
     ("text", "match"),
     [
         ("a.log?yaer=1", "no option is called 'yaer'; there are format, dataset, year"),
-        ("a.log?year=soon", "year=soon is not a whole number; mend the URI"),
+        ("a.log?year=soon", "year=soon is not a year from 1970 to 2200; mend the URI"),
+        ("a.log?max_record=-5", "max_record=-5 is not a number of bytes above 0"),
+        ("a.csv?delimiter=;;", "delimiter=;; is not one character"),
         ("a.log?timezone=Mars", "timezone=Mars is not a zone such as Europe/Madrid"),
         ("a.log?keep_original=yes", "keep_original=yes is not true or false"),
         ("a.log?date_order=x", "date_order=x is not month-first or day-first or year-first"),

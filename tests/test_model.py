@@ -60,6 +60,7 @@ def test_processors_stand_behind_their_inputs_whatever_the_order_in_the_document
         (("inputs: [hub]\n", "inputs: [hbu]\n"), "'high' reads 'hbu', which is neither a source nor a processor; there are high, hub, kept"),
         (("inputs: [high], uri", "inputs: [nothing], uri"), "'out' reads 'nothing'"),
         (("inputs: [hub]\n", "inputs: [kept]\n"), "processors feed each other in a circle: (high → kept → high|kept → high → kept)"),
+        (("inputs: [hub]\n", "inputs: [hub, hub]\n"), "'high' reads one of its inputs twice; name each once"),
         (("id: kept", "id: hub"), "the id 'hub' is given twice"),
         (("id: kept", "id: '../x'"), r"processors\[1\].id: string should match pattern"),
         (("inputs: [hub]\n", "inputs: []\n"), r"flow.yaml:8: processors\[0\].inputs: tuple should have at least 1 item"),

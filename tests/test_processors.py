@@ -78,6 +78,18 @@ def test_text_that_is_a_number_compares_as_one_and_other_text_never():
     assert found(threshold("NE", 5), x=column) == [2, 3, 4, 5, 6, 7]
 
 
+def test_integers_compare_exactly_whatever_their_size():
+    """One large value in a log must not stop a replay, nor compare as its nearest float."""
+    column = pa.array([2**53 + 1, 2**53, 2**63 - 1, -(2**63), None])
+    assert found(threshold("GT", 2**53, "source.bytes"), source__bytes=column) == [0, 2]
+    assert found(threshold("GT", 0.5, "source.bytes"), source__bytes=column) == [0, 1, 2]
+    assert found(threshold("LT", 1e30, "source.bytes"), source__bytes=column) == [0, 1, 2, 3]
+
+
+def test_comparisons_of_numbers_and_text_stand_side_by_side():
+    assert found({"any": [threshold("EQ", 1), threshold("EQ", "x")]}, x=pa.array(["1", "x", "y"])) == [0, 1]
+
+
 def test_lists_match_by_any_element():
     column = pa.array([["a", "b"], [], None, ["c"]])
     assert found(threshold("EQ", "b"), x=column) == [0]
@@ -136,6 +148,10 @@ def test_another_threshold_makes_other_reports_and_another_message_does_not():
             "high.operator: no operator is called 'ABOVE'; it is one of EQ, NE, GT, GE, LT, LE",
         ),
         (threshold("GT", [1]), r"high.threshold: expected a number, text or true/false, not \[1\]"),
+        (
+            {"all": [threshold("GT", 1)], "operator": "LT"},
+            "high: 'operator' stands beside 'all'; each comparison",
+        ),
         ({"all": ["x"]}, "high.all: expected a list of comparisons"),
         ({"any": [{**threshold("GT", 1), "unit": "%"}]}, r"high.any\[0\]: no such key: 'unit'"),
         (

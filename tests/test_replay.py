@@ -200,6 +200,39 @@ def test_what_cannot_run_says_so_and_touches_nothing(home, changes, choices, err
     assert outputs(home) == before
 
 
+@pytest.mark.parametrize(
+    ("sinks", "choices", "error", "match"),
+    [
+        ([("a", "high", "x.ndjson"), ("b", "high", "out/../x.ndjson")], {}, DocumentError, "the sinks 'a' and 'b' write to one place; name two"),
+        ([("a", "high", "parquet:ar")], {}, DocumentError, "a: an archive keeps observations, and 'high' gives threat reports"),
+        ([("a", "high", "x.ndjson")], {"dead_letters": "x.ndjson"}, DocumentError, "x.ndjson: dead letters and the sink 'a' go to one place"),
+        ([("a", "high", "auth.log.ndjson")], {"sources": {"auth": "auth.log.ndjson"}}, FlowError, "auth.log.ndjson: the run would read what it writes"),
+        ([("a", "hub", "parquet:ar")], {"sources": {"auth": "ar/x/auth.log"}}, FlowError, "the run would read what it writes"),
+    ],
+)  # fmt: skip
+def test_places_that_would_overwrite_each_other_are_refused(home, monkeypatch, sinks, choices, error, match):
+    monkeypatch.chdir(home)
+    (home / "ar" / "x").mkdir(parents=True)
+    for name in ("auth.log.ndjson", "ar/x/auth.log"):
+        (home / name).write_bytes((home / "auth.log").read_bytes())
+    before = (home / "auth.log.ndjson").read_bytes()
+    written = [{"id": name, "inputs": [reads], "uri": uri} for name, reads, uri in sinks]
+    with pytest.raises(error, match=match):
+        replay(flow(sinks=written), folder=home, **choices)
+    assert (home / "auth.log.ndjson").read_bytes() == before
+
+
+def test_rules_that_changed_between_two_runs_of_a_process_are_read_again(home):
+    def reports():
+        return detect(
+            [home / "rules"], source=f"{home}/auth.log?year=2026", sink=str(home / "r.ndjson")
+        ).reports
+
+    assert reports() == 1
+    (home / "rules" / "a.yml").write_text(RULE.replace("failure", "nothing"))
+    assert reports() == 0
+
+
 def test_a_fault_in_the_middle_leaves_the_old_results_and_no_litter(home):
     replay(flow(), folder=home)
     before = outputs(home)

@@ -80,7 +80,7 @@ def guess(head: bytes, where: str) -> Format:
 
 
 def decode(
-    stream: Readable, context: Context, *, ingested: datetime | None = None
+    stream: Readable, context: Context, *, ingested: datetime | None = None, lines: bool = False
 ) -> Iterator[tuple[Format | None, Decoded]]:
     """Decode one input, in the format that its options name or its content shows.
 
@@ -88,6 +88,7 @@ def decode(
         stream: Bytes, decompressed; an input without any gives nothing.
         context: What is known of the input.
         ingested: When it reached us, where that is known.
+        lines: Each line is a record, whatever the format's framing.
 
     Yields:
         The format, None where there is nothing to guess it from, and a batch.
@@ -103,5 +104,5 @@ def decode(
     else:  # nothing but blanks, or an input that breaks at its first byte
         yield from ((None, one) for one in driver.decode(text, context, json_lines.FORMAT, ingested=ingested))
         return
-    for decoded in driver.decode(text, context, known, ingested=ingested):
+    for decoded in driver.decode(text, context, known, ingested=ingested, lines=lines):
         yield known, decoded

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-Framing = Literal["lines", "documents", "whole"]
+Framing = Literal["lines", "documents"]
 """`lines`: a record ends at a line feed. `documents`: JSON values one after the other, over any number of
-lines, or in one array. `whole`: the input is one record."""
+lines, or in one array."""
 
 
 class Failure(NamedTuple):

@@ -60,7 +60,7 @@ class CsvDecoder:
             counts = Counter(text)
             self._delimiter = max(_DELIMITERS, key=lambda one: counts[one])
         names = [name.strip() for name in self._cells(text)]
-        self._header = [name or f"column_{at}" for at, name in enumerate(names, 1)]
+        self._header = _apart([name or f"column_{at}" for at, name in enumerate(names, 1)])
         self._time = self._options.time_column or next((name for name in TIMES if name in names), None)
 
     def _cells(self, text: str) -> list[str]:
@@ -83,6 +83,18 @@ class CsvDecoder:
         parsed.columns = {"@timestamp": values.filter(known)}
         parsed.columns |= {name: column.filter(known) for name, column in columns.items()}
         parsed.record = places[known.to_numpy(zero_copy_only=False)]
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Number names that come again: `a`, `a_2`."""
+    found: list[str] = []
+    for name in names:
+        same, number = name, 1
+        while same in found or (number > 1 and same in names):
+            number += 1
+            same = f"{name}_{number}"
+        found.append(same)
+    return found
 
 
 def _sniff(head: bytes) -> int:

@@ -83,7 +83,7 @@ class Text:
 
 
 def decode(
-    text: Text, context: Context, known: Format, *, ingested: datetime | None = None
+    text: Text, context: Context, known: Format, *, ingested: datetime | None = None, lines: bool = False
 ) -> Iterator[Decoded]:
     """Decode one input.
 
@@ -92,6 +92,7 @@ def decode(
         context: What is known of it.
         known: Its format.
         ingested: When it reached us, where that is known; never the clock.
+        lines: Each line is a record, whatever the format's framing.
 
     Yields:
         Batches with what could not become an observation beside them.
@@ -100,7 +101,7 @@ def decode(
         DecodeError: Records went missing: a decoder is wrong.
     """
     cut = known.framing
-    if cut == "documents" and framing.documents_are_lines(text.head):
+    if lines or (cut == "documents" and framing.documents_are_lines(text.head)):
         cut = "lines"
     inlet = _Inlet(context, known, ingested)
     for frame in framing.frames(text, cut, context.options.max_record):

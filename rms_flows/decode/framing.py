@@ -1,4 +1,4 @@
-"""Bytes fall into records: lines, JSON documents, or one whole. Offsets count bytes after decompression."""
+"""Bytes fall into records: lines or JSON documents. Offsets count bytes after decompression."""
 
 from __future__ import annotations
 
@@ -164,22 +164,28 @@ _JSON = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 
 
 def _documents(blocks: _Blocks, longest: int) -> Iterator[Frame]:
-    """Cut JSON values that stand one after the other or in one array; what stands between is a record too."""
-    rest, offset, inside = b"", 0, False  # inside: of an array around the documents
+    """Cut JSON values that stand one after the other or in one array; what stands between is a record too.
+
+    Behind a value that is too long nothing is taken for a document: what looks like one may be a part of it.
+    """
+    rest, offset, inside, lost = b"", 0, False, False  # inside: of an array around the documents
     for block in blocks:
         data = rest + block
-        spans, done, inside = _spans(data, inside=inside)
+        spans, done, inside = ([], 0, False) if lost else _spans(data, inside=inside)
         if spans:
-            yield from _spanned(data, offset, spans, done)
+            yield from _spanned(data, offset, spans, done, longest)
         rest, offset = data[done:], offset + done
-        if len(rest) > longest:
+        if lost or len(rest) > longest:
             yield _too_long(offset, rest, longest)
-            rest, offset = b"", offset + len(rest)
+            rest, offset, lost = b"", offset + len(rest), True
     kept = rest.strip(b" \t\r\n,]")
     last = blocks.end(offset + rest.find(kept), kept)
     if last is not None:
         yield last
 
+
+_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string, also one that goes on behind the bytes at hand, or a bracket."""
 
 _QUOTE = ord('"')
 _COMPLETE = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -218,33 +224,29 @@ def _spans(  # noqa: C901  one walk over brackets
     return spans, done, inside
 
 
-def _spanned(data: bytes, offset: int, spans: list[tuple[int, int]], done: int) -> Iterator[Frame]:
+def _spanned(
+    data: bytes, offset: int, spans: list[tuple[int, int]], done: int, longest: int
+) -> Iterator[Frame]:
     before = 0
     for first in range(0, len(spans), MOST):
         part = spans[first : first + MOST]
-        records = [data[begin:end].strip(b" \t\r\n,") for begin, end in part]
-        offsets = np.array([begin for begin, _ in part], np.int64) + offset
+        kept = [(begin, end) for begin, end in part if end - begin <= longest]
+        records = [data[begin:end].strip(b" \t\r\n,") for begin, end in kept]
+        offsets = np.array([begin for begin, _ in kept], np.int64) + offset
         end = done if first + MOST >= len(spans) else part[-1][1]
-        yield Frame(records, offsets, [], end - before)
+        torn = [
+            one
+            for begin, stop in part
+            if stop - begin > longest
+            for one in _too_long(offset + begin, data[begin:stop], longest).torn
+        ]
+        yield Frame(records, offsets, torn, end - before)
         before = end
-
-
-def _whole(blocks: _Blocks, longest: int) -> Iterator[Frame]:
-    data = b""
-    for block in blocks:
-        data += block
-        if len(data) > longest:
-            yield _too_long(0, data, longest)
-            return
-    last = blocks.end(0, data)
-    if last is not None:
-        yield last
 
 
 _FRAMINGS: Mapping[Framing, Callable[[_Blocks, int], Iterator[Frame]]] = {
     "lines": _lines,
     "documents": _documents,
-    "whole": _whole,
 }
 
 

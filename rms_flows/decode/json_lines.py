@@ -64,7 +64,7 @@ class JsonDecoder:
     def parse(self, records: Sequence[bytes]) -> Parsed:
         """Turn documents into columns."""
         found = json_read.read(records, self._wanted, self._names)
-        columns = self._shape.finish(found.columns, self._context)
+        columns = self._shape.finish({_outer(n): c for n, c in found.columns.items()}, self._context)
         times = _times(columns, self._times, len(found.record), self._context.options)
         parsed = Parsed(
             columns={
@@ -79,6 +79,11 @@ class JsonDecoder:
         if times.values.null_count:
             _without_time(parsed, found.record, columns, self._times)
         return parsed
+
+
+def _outer(name: str) -> str:
+    """Keep apart what a document calls by our own names: no log says what it is trusted for."""
+    return f"document.{name}" if name.startswith("rms.") else name
 
 
 def _times(columns: Columns, names: Sequence[str], rows: int, options: Options) -> clock.Times:

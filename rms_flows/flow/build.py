@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from rms_flows.annotate import annotator
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError, FlowError
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
-from rms_flows.io import open_sink, open_source
+from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Request, Sink, Window
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 from rms_flows.processors import Step, make
@@ -57,8 +58,10 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     """
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
-    processors = tuple(_processor(entry, folder) for entry in flow.in_order())
+    run = next(_RUNS)
+    processors = tuple(_processor(entry, folder, run) for entry in flow.in_order())
     steps = {stage.id: stage.ready() for stage in processors}
+    _apart(flow, steps, data_folder, choices)
     window = Window(_micros(choices.start), _micros(choices.end))
     needs = _needs(flow, steps)
     return Plan(
@@ -82,20 +85,51 @@ def _known(chosen: Mapping[str, str], ids: list[str], what: str) -> None:
             )
 
 
+def _apart(flow: Orchestrator, steps: Mapping[str, Step], folder: Path, choices: Choices) -> None:
+    """Check that no two sinks write to one place, and that an archive gets nothing but observations."""
+    places: dict[Path, str] = {}
+    uris = {sink.id: choices.sinks.get(sink.id) for sink in flow.sinks}
+    for sink in flow.sinks:
+        chosen = uris[sink.id]
+        address = uri.split(chosen or sink.uri, Path() if chosen else folder)
+        other = places.setdefault(Path(address.path).resolve(), sink.id)
+        if other != sink.id:
+            raise DocumentError(
+                f"the sinks {other!r} and {sink.id!r} write to one place",
+                where=address.uri,
+                remedy="name two",
+            )
+        reports = [name for name in sink.inputs if name in steps and steps[name].gives == "reports"]
+        if address.scheme == "parquet" and reports:
+            raise DocumentError(
+                f"an archive keeps observations, and {reports[0]!r} gives threat reports",
+                where=sink.id,
+                remedy="write reports to a file of JSON lines",
+            )
+    if choices.dead_letters is not None:
+        place = Path(uri.split(choices.dead_letters, Path()).path).resolve()
+        if place in places:
+            raise DocumentError(
+                f"dead letters and the sink {places[place]!r} go to one place",
+                where=choices.dead_letters,
+                remedy="name another file with --dead-letters",
+            )
+
+
 def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else pa.scalar(moment, TIMESTAMP).value
 
 
 def _source(source: Source, folder: Path, choices: Choices, request: Request) -> SourceStage:
     chosen = choices.sources.get(source.id)
-    uri = chosen or source.archive
-    if uri is None:
+    place = chosen or source.archive
+    if place is None:
         raise DocumentError(
             f"the source {source.id!r} has no archive to replay",
             remedy=f"give it archive:, or --source {source.id}=URI",
         )
     base = Path() if chosen else folder
-    opened = open_source(uri, base=base, options=_options(source), confined=not chosen)
+    opened = open_source(place, base=base, options=_options(source), confined=not chosen)
     return SourceStage(source.id, opened, request, partial(annotator, source))
 
 
@@ -114,16 +148,19 @@ def _options(source: Source) -> Options:
     )
 
 
-def _processor(entry: ProcessorEntry, folder: Path) -> ProcessorStage:
+def _processor(entry: ProcessorEntry, folder: Path, run: int) -> ProcessorStage:
     parameters = pickle.dumps(entry.parameters)
     return ProcessorStage(
-        entry.id, entry.inputs, partial(_step, entry.processor, entry.id, parameters, folder)
+        entry.id, entry.inputs, partial(_step, run, entry.processor, entry.id, parameters, folder)
     )
 
 
+_RUNS = itertools.count()
+
+
 @lru_cache(maxsize=256)
-def _step(name: str, manifest_id: str, parameters: bytes, folder: Path) -> Step:
-    """Make a step once a process: rules take seconds to load."""
+def _step(_run: int, name: str, manifest_id: str, parameters: bytes, folder: Path) -> Step:
+    """Make a step once a run and process: rules take seconds to load, and may change between runs."""
     return make(name, manifest_id, pickle.loads(parameters), folder)  # noqa: S301  pickled above, in this run
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
@@ -13,6 +14,7 @@ from rms_flows.beam.pieces import Piece, shares
 from rms_flows.beam.progress import Progress
 from rms_flows.beam.workers import run_shares
 from rms_flows.decode.contract import Counts
+from rms_flows.errors import FlowError
 from rms_flows.flow import run_share
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.reconcile import reconcile
@@ -38,6 +40,7 @@ def launch(plan: Plan, *, workers: int = 1, progress: Show | None = None) -> Sum
     """
     began = time.monotonic()
     pieces = work(plan)
+    _reads_not_what_it_writes(plan, pieces)
     watch = _Watch(began, sum(piece.weight for piece in pieces), progress)
     with _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]):
         dealt = shares(pieces, workers)
@@ -57,6 +60,21 @@ def work(plan: Plan) -> list[Piece]:
         for fragment in source.source.fragments(source.request)
     ]
     return [Piece(number, source, fragment) for number, (source, fragment) in enumerate(found)]
+
+
+def _reads_not_what_it_writes(plan: Plan, pieces: Sequence[Piece]) -> None:
+    """Check that no input is a file that the run replaces, or lies in a folder that it writes."""
+    sinks = [*(stage.sink for stage in plan.sinks), plan.dead_letters]
+    targets = {Path(sink.uri.removeprefix("parquet:")).resolve(): sink.uri for sink in sinks}
+    for read in sorted({piece.fragment.uri for piece in pieces}):
+        path = Path(read).resolve()
+        for place in (path, *path.parents):
+            if place in targets:
+                raise FlowError(
+                    "the run would read what it writes",
+                    where=read,
+                    remedy="give --sink or --dead-letters another",
+                )
 
 
 @contextmanager

@@ -55,7 +55,10 @@ class FileSource:
         if not files:
             what = "is a folder" if paths else "no such file"
             raise SourceError(what, where=self.pattern, remedy="name a file or a glob such as 'logs/*.log'")
-        return [fragment for path in files for fragment in _fragments(path)]
+        found = [fragment for path in files for fragment in _fragments(path)]
+        if not found:
+            raise SourceError("holds no files", where=self.pattern, remedy="name another archive")
+        return found
 
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """Decode a file or member; raises SourceError when it can't be opened, DecodeError for no format."""
@@ -63,9 +66,9 @@ class FileSource:
         name = f"{path.name}!{fragment.key}" if fragment.key else path.name
         context = Context(name, self.options, request.columns)
         first = self.options.format is None
-        with _opened(path, fragment.key) as stream:
+        with _opened(path, dict(fragment.extra).get("member")) as stream:
             inlet = _Letters(stream) if self.dead_letters else stream
-            for known, decoded in decode(inlet, context):
+            for known, decoded in decode(inlet, context, lines=self.dead_letters):
                 yield replace(decoded, guessed=known.name) if first and known else decoded
                 first = False
 
@@ -75,8 +78,11 @@ def _fragments(path: Path) -> list[Fragment]:
         with _told(path):
             return [Fragment(str(path), size=path.stat().st_size)]
     with _told(path), zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if _is_data(member)]
-        return [Fragment(str(path), member.filename, size=member.file_size) for member in members]
+        return [
+            Fragment(str(path), member.filename, size=member.file_size, extra=(("member", number),))
+            for number, member in enumerate(archive.infolist())  # two members may have one name
+            if _is_data(member)
+        ]
 
 
 def _is_data(member: zipfile.ZipInfo) -> bool:
@@ -86,14 +92,14 @@ def _is_data(member: zipfile.ZipInfo) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, member: str) -> Iterator[Readable]:
+def _opened(path: Path, member: int | None) -> Iterator[Readable]:
     """Open a file, or a member of a zip, decompressed."""
-    if member:
+    if member is not None:
         with _told(path):
             archive = zipfile.ZipFile(path)
         with archive:
             with _told(path):
-                inner = archive.open(member)
+                inner = archive.open(archive.infolist()[member])
             with inner:
                 yield inner
         return
@@ -132,7 +138,8 @@ class _Letters:
         block = self._stream.read(size)
         lines = (self._rest + block).split(b"\n")
         self._rest = lines.pop() if block else b""
-        found = b"".join(_original(line) + b"\n" for line in lines if line.strip())
+        # A record over several lines is JSON, where a line feed is a blank.
+        found = b"".join(_original(line).replace(b"\n", b" ") + b"\n" for line in lines if line.strip())
         return found or (b"\n" if block else b"")
 
 

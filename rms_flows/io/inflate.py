@@ -10,9 +10,6 @@ import zstandard
 
 from rms_flows.decode.framing import Readable
 
-CHUNK: Final = 64 * 1024
-"""Compressed bytes taken at once; what comes before a damaged chunk is kept."""
-
 
 class _Inflater(Protocol):
     """A decompressor of one gzip member or Zstandard frame."""
@@ -34,8 +31,15 @@ def _zstd() -> _Inflater:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-KINDS: Final[Mapping[str, Callable[[], _Inflater]]] = {".gz": _gzip, ".zst": _zstd}
-"""Ending of a name → how it is compressed."""
+KINDS: Final[Mapping[str, tuple[Callable[[], _Inflater], int]]] = {
+    ".gz": (_gzip, 16 * 1024),
+    ".zst": (_zstd, 1024),
+}
+"""Ending of a name → decompressor, and bytes that it is given at once.
+
+So few that what they can become fits in memory, whoever packed them: 16 MB of Gzip (1,032 to 1), 33 MB of
+Zstandard (a block of 128 KiB in 4 bytes). What comes before a damaged chunk is kept.
+"""
 
 
 class Inflated:
@@ -51,19 +55,20 @@ class Inflated:
 
     def __init__(self, handle: Readable, ending: str) -> None:
         self._handle = handle
-        self._make = KINDS[ending]
+        self._make, self._chunk = KINDS[ending]
         self._inner: _Inflater | None = None
+        self._left = b""
 
     def read(self, size: int, /) -> bytes:
-        """Give some bytes, about `size` or fewer, none at the end."""
-        parts: list[bytes] = []
-        have = 0
+        """Give `size` bytes, fewer at the end or before a damage, none at the end."""
+        parts, have = [self._left], len(self._left)
         while have < size:
-            block = self._handle.read(CHUNK)
+            block = self._handle.read(self._chunk)
             if not block:
-                if not parts and self._inner is not None and not self._inner.eof:
+                if not have and self._inner is not None and not self._inner.eof:
                     raise OSError("the compressed file is cut off")
                 break
+            known = len(parts)
             try:
                 self._inflate(block, parts)
             except (zlib.error, zstandard.ZstdError) as error:
@@ -72,8 +77,10 @@ class Inflated:
                     raise damage from None
                 self._handle = _Damaged(damage)  # told at the next read
                 break
-            have = sum(map(len, parts))
-        return b"".join(parts)
+            have += sum(map(len, parts[known:]))
+        data = b"".join(parts)
+        self._left = data[size:]
+        return data[:size]
 
     def _inflate(self, block: bytes, parts: list[bytes]) -> None:
         while block:

@@ -96,9 +96,25 @@ def _value(key: str, text: str, uri: str) -> Any:
         raise DocumentError(f"{key}={text} is not {expected}", where=uri, remedy="mend the URI") from None
 
 
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not least <= (number := int(text)) <= most:
+            raise ValueError
+        return number
+
+    return read
+
+
+def _character(text: str) -> str:
+    if len(text) != 1:
+        raise ValueError
+    return text
+
+
 _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
-    "year": (int, "a whole number"),
-    "max_record": (int, "a whole number"),
+    "year": (_number(1970, 2200), "a year from 1970 to 2200"),
+    "max_record": (_number(1, 1 << 31), "a number of bytes above 0"),
+    "delimiter": (_character, "one character"),
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),
     "date_order": ({order: order for order in _ORDERS}.__getitem__, " or ".join(_ORDERS)),

@@ -105,6 +105,8 @@ class Orchestrator(Document):
         edges = [(entry.id, entry.inputs) for entry in self.processors]
         edges += [(sink.id, sink.inputs) for sink in self.sinks]
         for reader, inputs in edges:
+            if len(set(inputs)) < len(inputs):
+                raise ValueError(f"{reader!r} reads one of its inputs twice; name each once")
             for name in inputs:
                 if name not in known:
                     raise ValueError(

@@ -37,6 +37,7 @@ _WORDS: Final = {
     "LT": "is below",
     "LE": "is at most",
 }
+_EXACT: Final = 2**63
 _LEVELS: Final = ("informational", "low", "medium", "high", "critical")
 
 
@@ -77,6 +78,8 @@ def _compare(column: pa.Array, operator: str, value: Value) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         return _compare(column.dictionary, operator, value).take(column.indices)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if pa.types.is_integer(column.type) and float(value).is_integer() and abs(value) < _EXACT:
+            return _OPERATORS[operator](column, pa.scalar(int(value), pa.int64()))
         return _OPERATORS[operator](_numbers(column), float(value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return _OPERATORS[operator](column.cast(pa.string()), text)
@@ -85,7 +88,7 @@ def _compare(column: pa.Array, operator: str, value: Value) -> pa.Array:
 def _numbers(column: pa.Array) -> pa.Array:
     """Read text as numbers; what is none is null, so that no comparison with it is true."""
     if not pa.types.is_string(column.type):
-        return column.cast(pa.float64())
+        return column.cast(pa.float64(), safe=False)  # beyond 2^53 the nearest
     good = pc.match_substring_regex(column, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
     return pc.if_else(good, column, None).cast(pa.float64())
 
@@ -102,7 +105,9 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
             remedy=f"the levels are {', '.join(_LEVELS)}",
         )
     said = f" {join} ".join(map(str, comparisons))
-    meaning = json.dumps([join, sorted([c.field, c.operator, c.value] for c in comparisons)], default=str)
+    meaning = json.dumps(
+        [join, sorted(([c.field, c.operator, c.value] for c in comparisons), key=json.dumps)]
+    )
     rule = Rule(
         id=manifest_id,
         name=parameters.get("title") or manifest_id,
@@ -138,6 +143,10 @@ def _comparisons(parameters: Mapping[str, Any], where: str) -> tuple[list[Compar
         )
     if given == ["field"]:
         return [_comparison(parameters, where)], "and"
+    if beside := sorted({"operator", "threshold"} & parameters.keys()):
+        raise DocumentError(
+            f"{beside[0]!r} stands beside {given[0]!r}", where=where, remedy="each comparison has its own"
+        )
     entries = parameters[given[0]]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DocumentError(

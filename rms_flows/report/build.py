@@ -220,7 +220,7 @@ def _measurements(events: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
     rows, width = events.num_rows, len(present)
     if not width:
         return pa.nulls(rows, MEASUREMENTS)
-    columns = [pc.cast(events[name], pa.float64()) for name in present]
+    columns = [pc.cast(events[name], pa.float64(), safe=False) for name in present]
     table = pa.chunked_array(columns).combine_chunks()  # column after column
     order = pa.array(np.arange(rows * width).reshape(width, rows).T.ravel())
     labels = pa.array(np.tile(np.arange(width), rows), pa.int32())
