@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Options
-from rms_flows.decode.kinds import FLOAT, INTEGER, LIST, NULL, TEXT
+from rms_flows.decode.kinds import FLOAT, INTEGER, LIST, NULL, PLAIN
 from rms_flows.schema import DICTIONARY, TEXTS, TIMESTAMP
 
 
@@ -24,12 +24,12 @@ def typed(name, texts, kind=None):
     ("text", "kind", "value", "misfit"),
     [
         ("80", INTEGER, 80, None),
-        ("80", TEXT, 80, None),
+        ("80", PLAIN, 80, None),
         ("80.0", FLOAT, 80, None),
         ("80.5", FLOAT, None, 80.5),
-        ("http", TEXT, None, "http"),
-        ("0x50", TEXT, None, "0x50"),
-        ("080", TEXT, None, "080"),
+        ("http", PLAIN, None, "http"),
+        ("0x50", PLAIN, None, "0x50"),
+        ("080", PLAIN, None, "080"),
         ("9223372036854775807", INTEGER, 2**63 - 1, None),
         ("9223372036854775808", INTEGER, None, 2**63),
         ("[80]", LIST, None, [80]),
@@ -52,7 +52,7 @@ def test_floats_are_read_exactly(number):
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e", "", " 1", "1_0", "\u0661"])
 def test_what_json_would_not_call_a_number_is_none(text):
-    values, misfits = typed("host.cpu.usage", [text], TEXT)
+    values, misfits = typed("host.cpu.usage", [text], PLAIN)
     assert values.to_pylist() == [None]
     assert misfits == [text]
 
@@ -72,7 +72,7 @@ def test_lists_are_lists_only_where_the_schema_says_so():
 
 
 def test_one_value_is_a_list_of_one():
-    assert typed("tags", ["a"], TEXT)[0].to_pylist() == [["a"]]
+    assert typed("tags", ["a"], PLAIN)[0].to_pylist() == [["a"]]
     assert typed("tags", ["a", None])[0].to_pylist() == [["a"], None]
 
 
@@ -81,7 +81,7 @@ def test_words_of_few_kinds_are_dictionaries():
 
 
 def test_stamps_of_other_fields_are_read_too():
-    values, misfits = typed("event.created", ["2026-01-01T00:00:00Z", "soon"], TEXT)
+    values, misfits = typed("event.created", ["2026-01-01T00:00:00Z", "soon"], PLAIN)
     assert values.type == TIMESTAMP
     assert values.is_valid().to_pylist() == [True, False]
     assert misfits == [None, "soon"]

@@ -4,7 +4,6 @@ import io
 import json
 import zlib
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rms_flows import decode as decoding_room
-from rms_flows.decode import FORMATS, driver, json_read
+from rms_flows.decode import FORMATS, driver, json_lines
 from rms_flows.decode.contract import Format, Parsed
+from rms_flows.decode.json_lines import JsonDecoder
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
@@ -179,23 +179,34 @@ stamps = st.sampled_from(["2026-01-01T00:00:00Z", 1767225600, "1767225600.5", "n
 docs = st.lists(st.tuples(stamps, st.dictionaries(keys, values, max_size=4)), min_size=1, max_size=8)
 
 
+@settings(deadline=None, max_examples=60)
 @given(docs, st.booleans(), st.binary(max_size=6))
-def test_the_fast_and_the_strict_way_give_the_same_rows(docs, spaced, junk):
+def test_compiled_loops_and_the_slow_way_give_the_same_rows(monkeypatch_module, docs, spaced, junk):
     separators = (", ", " : ") if spaced else (",", ":")
     written = [json.dumps({"@timestamp": time, **doc}, separators=separators).encode() for time, doc in docs]
     data = b"\n".join([*written, junk.replace(b"\n", b"")])
+    monkeypatch_module.setattr(JsonDecoder, "_fast", False)
+    slow = run(data, format="json")
+    monkeypatch_module.setattr(JsonDecoder, "_fast", True)
     fast = run(data, format="json")
+    assert slow.counts == fast.counts
+    assert slow.dead == fast.dead
+    assert slow.rows.schema.names == fast.rows.schema.names
+    assert slow.rows.to_pylist() == fast.rows.to_pylist()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_read, "_FAST", refuse)
-        strict = run(data, format="json")
-    assert strict.counts == fast.counts
-    assert strict.dead == fast.dead
-    assert strict.rows.schema.names == fast.rows.schema.names
-    assert strict.rows.to_pylist() == fast.rows.to_pylist()
+        yield patch
 
 
-def refuse(_record):
-    raise msgspec.DecodeError
+def test_large_inputs_are_scanned_by_compiled_loops(monkeypatch):
+    monkeypatch.setattr(JsonDecoder, "_fast", False)
+    monkeypatch.setattr(json_lines, "ENOUGH", 1_000)
+    got = run(lines(200))
+    assert JsonDecoder._fast
+    assert got.rows["n"].to_pylist() == [str(n) for n in range(200)]
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -1,6 +1,8 @@
 import pytest
 from decoding import run
 
+from rms_flows.decode.json_lines import JsonDecoder
+
 
 def stamped(rest):
     return b'{"@timestamp": "2026-01-01T00:00:00Z", %s}' % rest
@@ -93,8 +95,10 @@ def test_no_document_speaks_in_our_name():
     assert row["document.rms.request_source"] == "1.1.1.1"
 
 
-def test_names_without_end_are_dead_letters_and_fill_no_memory():
+@pytest.mark.parametrize("fast", [False, True])
+def test_names_without_end_are_dead_letters_and_fill_no_memory(monkeypatch, fast):
     """A key made up for each value: columns times rows would be gigabytes, and a repository's mapping would burst."""
+    monkeypatch.setattr(JsonDecoder, "_fast", fast)
     made_up = b"\n".join(stamped(b'"k%d": {"x": 1}' % n) for n in range(30_000))
     got = run(made_up, format="json")
     assert got.counts.rows == 1_999  # one field is the time

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from rms_flows.decode import clock
 from rms_flows.decode.contract import Options
-from rms_flows.decode.json_read import compact, parse
-from rms_flows.decode.kinds import LIST, NULL, TEXT
+from rms_flows.decode.json_slow import compact, parse
+from rms_flows.decode.kinds import ESCAPED, LIST, NULL, PLAIN
 from rms_flows.schema import DICTIONARY, TEXTS, TIMESTAMP, field_type
 
 Kinds = np.ndarray
@@ -72,7 +72,7 @@ def conform(columns: Mapping[str, pa.Array], kinds: Mapping[str, Kinds], options
 
 def _as_json(text: str, written: Kinds | None, row: int) -> str:
     """Give back what stood in the document, without blanks."""
-    if written is None or written[row] - 1 == TEXT:
+    if written is None or written[row] - 1 in {PLAIN, ESCAPED}:
         return json.dumps(text, ensure_ascii=False)
     return compact(parse(text.encode())) if written[row] == 1 + LIST else text
 

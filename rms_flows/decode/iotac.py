@@ -11,7 +11,7 @@ import pyarrow as pa
 from rms_flows.decode import clock
 from rms_flows.decode.contract import Context, Failure, Format, Parsed
 from rms_flows.decode.json_lines import no_time, sniff_keys
-from rms_flows.decode.json_read import Number, compact, parse
+from rms_flows.decode.json_slow import Float, Integer, compact, parse
 from rms_flows.schema import MEASUREMENTS, TEXTS
 
 _STAMPS: Final = ("_timestamp", "timestamp", "acquisitionTimestamp", "@timestamp")
@@ -79,7 +79,7 @@ class IotacDecoder:
 
 def _reports(value: Any) -> Iterator[dict[str, Any]]:
     """Give the reports of a document, an array, or a string that holds one of these."""
-    if isinstance(value, str) and not isinstance(value, Number):
+    if isinstance(value, str) and not isinstance(value, (Integer, Float)):
         yield from _reports(parse(value.encode()))
     elif isinstance(value, list):
         for one in value:
@@ -130,8 +130,8 @@ def _measurements(value: Any) -> list[dict[str, Any]] | None:
 
 def _number(value: Any) -> float | None:
     try:
-        return None if isinstance(value, bool) else float(value)
-    except (ValueError, TypeError, OverflowError):
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
         return None
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rms_flows.decode import clock, json_read
+from rms_flows.decode import clock, json_slow
 from rms_flows.decode.contract import Context, Decoder, Failure, Format, Options, Parsed
-from rms_flows.decode.json_read import Column
+from rms_flows.decode.json_slow import Column
 from rms_flows.schema import TIMESTAMP
 
+if TYPE_CHECKING:
+    from rms_flows.decode.json_scan import Scanner
+
 __all__ = ["FORMAT", "JsonDecoder", "Shape", "sniff_keys"]
+
+ENOUGH: Final = 8 * 1024 * 1024
+"""Bytes from which on the compiled loops pay for being loaded (about two seconds a process)."""
 
 TIMES: Final = (
     "@timestamp", "timestamp", "_timestamp", "time", "ts", "Timestamp", "TimeStamp", "datetime", "date",
@@ -49,13 +55,17 @@ class Shape:
 
 
 class JsonDecoder:
-    """Decodes one input."""
+    """Decodes one input: small ones record by record, large ones by compiled loops, with the same result."""
+
+    _fast = False  # the compiled loops are loaded in this process
 
     def __init__(self, context: Context, shape: Shape) -> None:
         self._context = context
         self._shape = shape
         self._times = (context.options.time_column,) if context.options.time_column else shape.times
+        self._seen = 0
         self._names: set[str] = set()  # of all fields so far
+        self._scanner: Scanner | None = None
         self._wanted: frozenset[str] | None = None
         if context.columns is not None:
             own = {"event.id", "event.dataset", *self._times}
@@ -63,7 +73,7 @@ class JsonDecoder:
 
     def parse(self, records: Sequence[bytes]) -> Parsed:
         """Turn documents into columns."""
-        found = json_read.read(records, self._wanted, self._names)
+        found = self._read(records)
         columns = self._shape.finish({_outer(n): c for n, c in found.columns.items()}, self._context)
         times = _times(columns, self._times, len(found.record), self._context.options)
         parsed = Parsed(
@@ -79,6 +89,47 @@ class JsonDecoder:
         if times.values.null_count:
             _without_time(parsed, found.record, columns, self._times)
         return parsed
+
+    def _read(self, records: Sequence[bytes]) -> json_slow.Read:
+        self._seen += sum(map(len, records))
+        if not (JsonDecoder._fast or self._seen > ENOUGH):
+            return json_slow.read(records, self._wanted, self._names)
+        if self._scanner is None:
+            from rms_flows.decode.json_scan import Scanner  # noqa: PLC0415  loads a compiler: seconds
+
+            JsonDecoder._fast = True
+            self._scanner = Scanner(self._wanted)
+        scanned = self._scanner.scan(records)
+        places = np.flatnonzero(scanned.slow)
+        names = self._names | scanned.names
+        slow = json_slow.read([records[place] for place in places.tolist()], self._wanted, names)
+        if len(names) > json_slow.FIELDS or any(one.kind == "too-many-fields" for one in slow.failures):
+            return json_slow.read(records, self._wanted, self._names)  # which ones depends on their order
+        self._names = names
+        slow.record = places[slow.record]
+        slow.failures = [failure._replace(record=int(places[failure.record])) for failure in slow.failures]
+        slow.blank = [int(places[number]) for number in slow.blank]
+        return _merged(json_slow.Read(dict(scanned.columns), np.flatnonzero(~scanned.slow)), slow)
+
+
+def _merged(fast: json_slow.Read, slow: json_slow.Read) -> json_slow.Read:
+    """Put the rows of both ways in the order of their records."""
+    if not len(slow.record):
+        return json_slow.Read(fast.columns, fast.record, slow.failures, slow.blank)
+    record = np.concatenate([fast.record, slow.record])
+    order = np.argsort(record)
+    indices = pa.array(order)
+    columns: Columns = {}
+    for name in {**fast.columns, **slow.columns}:
+        parts = [one.columns.get(name) or absent(len(one.record)) for one in (fast, slow)]
+        text = pa.concat_arrays([part.text for part in parts]).take(indices)
+        columns[name] = Column(text, np.concatenate([part.kinds for part in parts])[order])
+    return json_slow.Read(columns, record[order], slow.failures, slow.blank)
+
+
+def absent(rows: int) -> Column:
+    """Give a column that no row has."""
+    return Column(pa.nulls(rows, pa.string()), np.zeros(rows, np.uint8))
 
 
 def _outer(name: str) -> str:

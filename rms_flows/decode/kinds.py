@@ -3,9 +3,10 @@
 from typing import Final
 
 NULL: Final = 0
-TEXT: Final = 1
-INTEGER: Final = 2
-FLOAT: Final = 3
-BOOLEAN: Final = 4
-LIST: Final = 5
-"""Arrays of kinds hold 1 + kind, 0 where the value is absent."""
+PLAIN: Final = 1
+ESCAPED: Final = 2
+INTEGER: Final = 3
+FLOAT: Final = 4
+BOOLEAN: Final = 5
+LIST: Final = 6
+"""PLAIN and ESCAPED are strings without and with a backslash. Arrays hold 1 + kind, 0 where absent."""

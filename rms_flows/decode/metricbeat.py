@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from rms_flows.decode.contract import Context, Decoder, Format
 from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, sniff_keys
-from rms_flows.decode.json_read import Column
-from rms_flows.decode.kinds import FLOAT, TEXT
+from rms_flows.decode.json_slow import Column
+from rms_flows.decode.kinds import FLOAT, PLAIN
 
 USAGE: Final = "host.cpu.usage"
 _SHARES: Final = ("user", "system", "idle", "nice", "iowait", "irq", "softirq", "steal")
@@ -92,7 +92,7 @@ def _dataset(columns: Columns) -> Column:
     old = pc.binary_join_element_wise(text("metricset.module"), text("metricset.name"), ".")
     found = pc.coalesce(text("event.dataset"), old)
     return Column(
-        found, np.where(found.is_valid().to_numpy(zero_copy_only=False), 1 + TEXT, 0).astype(np.uint8)
+        found, np.where(found.is_valid().to_numpy(zero_copy_only=False), 1 + PLAIN, 0).astype(np.uint8)
     )
 
 

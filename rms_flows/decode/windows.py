@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from rms_flows.decode.contract import Context, Decoder, Format
 from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, sniff_keys
-from rms_flows.decode.json_read import Column
+from rms_flows.decode.json_slow import Column
 
 TIMES: Final = ("@timestamp", "TimeCreated", "UtcTime", "EventTime", "SystemTime")
 

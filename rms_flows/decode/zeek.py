@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from rms_flows.decode import clock
 from rms_flows.decode.contract import Context, Decoder, Failure, Format, Parsed
 from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, no_time, sniff_keys
-from rms_flows.decode.json_read import Column
+from rms_flows.decode.json_slow import Column
 from rms_flows.schema import TIMESTAMP
 
 _DIALECT: Final = {f"id_{end}_{part}": f"id.{end}_{part}" for end in ("orig", "resp") for part in "hp"}
