@@ -24,7 +24,7 @@ class Typed(NamedTuple):
     """A column of its type, and the rows whose value did not fit it."""
 
     values: pa.Array
-    misfit: np.ndarray  # bool
+    misfit: np.ndarray | None  # bool; None where all fit
 
 
 class Conformed(NamedTuple):
@@ -64,6 +64,8 @@ def conform(columns: Mapping[str, pa.Array], kinds: Mapping[str, Kinds], options
         else:
             found = _READERS[kind](texts, written, options)
         typed[name] = found.values
+        if found.misfit is None:
+            continue
         for row in np.flatnonzero(found.misfit).tolist():
             text = texts[row].as_py()
             odd.setdefault(row, {})[name] = _as_json(text, written, row)
@@ -88,10 +90,15 @@ def _objects(odd: Mapping[int, Mapping[str, str]], columns: Mapping[str, pa.Arra
 
 
 def _strings(texts: pa.Array, written: Kinds | None) -> Typed:
-    if written is None:
-        return Typed(texts, np.zeros(len(texts), np.bool_))
+    if written is None or not _has_lists(written):
+        return Typed(texts, None)
     lists = written == 1 + LIST
-    return Typed(pc.if_else(pa.array(lists), None, texts) if lists.any() else texts, lists)
+    return Typed(pc.if_else(pa.array(lists), None, texts), lists)
+
+
+def _has_lists(written: Kinds) -> bool:
+    """Tell whether a column has lists; thousands of columns have none, and one pass over bytes says so."""
+    return bytes((1 + LIST,)) in written.tobytes()
 
 
 def _numbers(pattern: str, kind: pa.DataType) -> Callable[[pa.Array, Kinds | None, Options], Typed]:
@@ -139,10 +146,10 @@ def _booleans(texts: pa.Array, written: Kinds | None, _options: Options) -> Type
 def _lists(texts: pa.Array, written: Kinds | None, _options: Options) -> Typed:
     """Read lists of text; one value is a list of one, a list with a list or an object in it is none."""
     words = texts.dictionary_encode()
-    if written is None or not (written == 1 + LIST).any():
+    if written is None or not _has_lists(written):
         offsets = pa.array(np.arange(len(texts) + 1), pa.int32())
         values = pa.ListArray.from_arrays(offsets, texts, mask=texts.is_null())
-        return Typed(values, np.zeros(len(texts), np.bool_))
+        return Typed(values, None)
     lists = pa.array([_elements(text) for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
     single = pa.array([[text] for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
     values = pc.if_else(pa.array(written == 1 + LIST), lists, single)

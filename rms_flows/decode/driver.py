@@ -17,6 +17,7 @@ from rms_flows.decode import framing
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
+from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, TIMESTAMP
 
@@ -130,7 +131,7 @@ class _Inlet:
         failures += [failure._replace(record=int(places[failure.record])) for failure in parsed.failures]
         counts = Counts(
             framed=len(frame.records) + len(frame.torn),
-            extra=len(record) - len(np.unique(record)),
+            extra=int(np.count_nonzero(record[1:] == record[:-1])),
             dead=len(failures) + len(frame.torn),
             blank=len(parsed.blank),
             bytes=frame.size,
@@ -208,13 +209,14 @@ class _Inlet:
 
     def _made(self, frame: Frame, record: np.ndarray) -> list[str]:
         """Hash where each record lies (input's first record, offset), its bytes; more rows add a number."""
-        if self._first is None and frame.records:
+        if self._first is None and len(frame.records):
             self._first = xxhash.xxh3_64_intdigest(frame.records[0])
         first = np.uint64(self._first or 0)
         with np.errstate(over="ignore"):
             seeds = (frame.offsets.astype(np.uint64) * _GOLDEN) ^ first
-        digest, records, seed = xxhash.xxh3_128_hexdigest, frame.records, seeds.tolist()
-        ids = [digest(records[place], seed[place]) for place in record.tolist()]
+        chosen = frame.records.take(record).views()
+        digest = xxhash.xxh3_128_hexdigest
+        ids = list(map(digest, chosen, seeds[record].tolist()))
         again = np.flatnonzero(record[1:] == record[:-1]) + 1
         for row in again.tolist():
             ordinal = row - int(np.searchsorted(record, record[row]))
@@ -251,17 +253,18 @@ class _Inlet:
         return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER)
 
 
-def _only_text(records: list[bytes]) -> tuple[list[bytes], np.ndarray, list[Failure]]:
+def _only_text(records: Records) -> tuple[Records, np.ndarray, list[Failure]]:
     """Sort out records that are no UTF-8."""
-    joined = b"\n".join(records)
     try:
-        if not joined.isascii():
-            joined.decode()
+        if len(records) and not records.data.isascii():
+            codecs.utf_8_decode(
+                memoryview(records.data)[records.starts[0] : records.ends[-1]], "strict", True
+            )
     except UnicodeDecodeError:
         failures = [failure for number, record in enumerate(records) if (failure := _no_text(number, record))]
         bad = {failure.record for failure in failures}
         places = np.array([number for number in range(len(records)) if number not in bad], np.int64)
-        return [records[place] for place in places.tolist()], places, failures
+        return records.take(places), places, failures
     return records, np.arange(len(records)), []
 
 

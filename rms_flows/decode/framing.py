@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from rms_flows.decode.contract import Framing
+from rms_flows.decode.records import PADDING, Records
 
 BLOCK: Final = 4 * 1024 * 1024
 """Bytes read at once."""
@@ -45,15 +46,20 @@ class Frame:
 
     Args:
         records: Without their line feed.
-        offsets: Shape (records,), int64: where each begins.
+        offset: Where their bytes begin in the input.
         torn: What could not be framed.
         size: Bytes that the frame took from the input.
     """
 
-    records: list[bytes]
-    offsets: np.ndarray
+    records: Records
+    offset: int
     torn: list[Torn] = field(default_factory=list)
     size: int = 0
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Give where each record begins in the input: int64, shape (records,)."""
+        return self.offset + self.records.starts
 
 
 def frames(stream: Readable, framing: Framing, longest: int) -> Iterator[Frame]:
@@ -88,17 +94,12 @@ class _Blocks:
     def end(self, offset: int, rest: bytes) -> Frame | None:
         """Give what is left when the stream has ended: a last record, or one that was cut off."""
         if self.error is None:
-            return _frame([rest], offset, len(rest)) if rest else None
+            return Frame(Records.of([rest]), offset, [], len(rest)) if rest else None
         reason = (
             f"the input broke off at byte {offset + len(rest)} ({self.error}); "
             "what came before it was read; copy the file again"
         )
-        return Frame([], np.empty(0, np.int64), [Torn(offset, rest, "broken-input", reason)], len(rest))
-
-
-def _frame(records: list[bytes], offset: int, size: int) -> Frame:
-    lengths = np.fromiter(map(len, records), np.int64, len(records)) + 1
-    return Frame(records, offset + np.cumsum(lengths) - lengths, [], size)
+        return Frame(Records.of([]), offset, [Torn(offset, rest, "broken-input", reason)], len(rest))
 
 
 def _too_long(offset: int, data: bytes, longest: int) -> Frame:
@@ -107,21 +108,22 @@ def _too_long(offset: int, data: bytes, longest: int) -> Frame:
     torn = [
         Torn(offset + at, line[at : at + longest], "too-long", reason) for at in range(0, len(line), longest)
     ]
-    return Frame([], np.empty(0, np.int64), torn, len(data))
+    return Frame(Records.of([]), offset, torn, len(data))
 
 
 def _lines(blocks: _Blocks, longest: int) -> Iterator[Frame]:
     rest, offset, within = b"", 0, False  # within: of a line whose beginning was torn off
     for block in blocks:
-        data = rest + block
         if within:
-            end = data.find(b"\n") + 1 or len(data)
-            within = not data[:end].endswith(b"\n")
-            yield _too_long(offset, data[:end], longest)
-            data, offset = data[end:], offset + end
-        cut = data.rfind(b"\n") + 1
-        yield from _cut(data[:cut], offset, longest)
-        rest, offset = data[cut:], offset + cut
+            end = block.find(b"\n") + 1 or len(block)
+            within = not block[:end].endswith(b"\n")
+            yield _too_long(offset, block[:end], longest)
+            block, offset = block[end:], offset + end  # noqa: PLW2901  what is left of it
+        data = b"".join((rest, block, PADDING))
+        end = len(data) - len(PADDING)
+        cut = data.rfind(b"\n", 0, end) + 1
+        yield from _cut(data, cut, offset, longest)
+        rest, offset = data[cut:end], offset + cut
         if len(rest) > longest:
             yield _too_long(offset, rest, longest)
             rest, offset, within = b"", offset + len(rest), True
@@ -130,37 +132,49 @@ def _lines(blocks: _Blocks, longest: int) -> Iterator[Frame]:
         yield _without_returns(last)
 
 
-def _cut(data: bytes, offset: int, longest: int) -> Iterator[Frame]:
-    """Split whole lines; in frames of at most `MOST` records."""
-    pieces = data.split(b"\n")
-    pieces.pop()
-    if len(data) > longest and max(map(len, pieces)) > longest:
-        yield from _cut_long(pieces, offset, longest)
+def _cut(data: bytes, size: int, offset: int, longest: int) -> Iterator[Frame]:
+    """Split the whole lines at the beginning of some bytes; in frames of at most `MOST` records."""
+    ends = _line_feeds(data, size)
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    if size > longest and (ends - starts).max() > longest:
+        yield from _cut_long(data, starts, ends, offset, longest)
         return
-    for first in range(0, len(pieces), MOST):
-        part = pieces[first : first + MOST]
-        size = sum(map(len, part)) + len(part)
-        yield _without_returns(_frame(part, offset, size))
-        offset += size
+    for first in range(0, len(ends), MOST):
+        records = Records(data, starts[first : first + MOST], ends[first : first + MOST])
+        took = int(records.ends[-1] + 1 - records.starts[0])
+        yield _without_returns(Frame(records, offset, [], took))
 
 
-def _cut_long(pieces: list[bytes], offset: int, longest: int) -> Iterator[Frame]:
-    for piece in pieces:
-        if len(piece) > longest:
-            yield _too_long(offset, piece + b"\n", longest)
+def _line_feeds(data: bytes, size: int) -> np.ndarray:
+    """Give the places of the line feeds in the first bytes; where they are far apart, one by one: faster."""
+    sample = min(size, _SAMPLE)
+    if data.count(b"\n", 0, sample) * _FAR > sample:
+        return np.flatnonzero(np.frombuffer(data, np.uint8, size) == _LINE_FEED)
+    found, place = [], data.find(b"\n", 0, size)
+    while place >= 0:
+        found.append(place)
+        place = data.find(b"\n", place + 1, size)
+    return np.array(found, np.int64)
+
+
+def _cut_long(
+    data: bytes, starts: np.ndarray, ends: np.ndarray, offset: int, longest: int
+) -> Iterator[Frame]:
+    for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if end - start > longest:
+            yield _too_long(offset + start, data[start : end + 1], longest)
         else:
-            yield _without_returns(_frame([piece], offset, len(piece) + 1))
-        offset += len(piece) + 1
+            record = Records(data, starts[number : number + 1], ends[number : number + 1])
+            yield _without_returns(Frame(record, offset, [], end + 1 - start))
 
 
 def _without_returns(frame: Frame) -> Frame:
-    if any(record.endswith(b"\r") for record in frame.records):
-        frame.records = [record.removesuffix(b"\r") for record in frame.records]
+    records = frame.records
+    byte = np.frombuffer(records.data, np.uint8)[records.ends - 1]
+    returns = (byte == _RETURN) & (records.ends > records.starts)
+    if returns.any():
+        frame.records = Records(records.data, records.starts, records.ends - returns)
     return frame
-
-
-_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""A string, also one that goes on behind the bytes at hand, or a bracket."""
 
 
 def _documents(blocks: _Blocks, longest: int) -> Iterator[Frame]:
@@ -187,7 +201,9 @@ def _documents(blocks: _Blocks, longest: int) -> Iterator[Frame]:
 _JSON = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 """A string, also one that goes on behind the bytes at hand, or a bracket."""
 
-_QUOTE = ord('"')
+_QUOTE, _LINE_FEED, _RETURN = b'"\n\r'
+_FAR = 1_000  # bytes
+_SAMPLE = 16_384  # bytes
 _COMPLETE = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
@@ -227,12 +243,12 @@ def _spans(  # noqa: C901  one walk over brackets
 def _spanned(
     data: bytes, offset: int, spans: list[tuple[int, int]], done: int, longest: int
 ) -> Iterator[Frame]:
+    padded = data + PADDING
     before = 0
     for first in range(0, len(spans), MOST):
         part = spans[first : first + MOST]
-        kept = [(begin, end) for begin, end in part if end - begin <= longest]
-        records = [data[begin:end].strip(b" \t\r\n,") for begin, end in kept]
-        offsets = np.array([begin for begin, _ in kept], np.int64) + offset
+        kept = [_stripped(data, begin, end) for begin, end in part if end - begin <= longest]
+        starts, ends = np.array(kept, np.int64).reshape(-1, 2).T
         end = done if first + MOST >= len(spans) else part[-1][1]
         torn = [
             one
@@ -240,8 +256,15 @@ def _spanned(
             if stop - begin > longest
             for one in _too_long(offset + begin, data[begin:stop], longest).torn
         ]
-        yield Frame(records, offsets, torn, end - before)
+        yield Frame(Records(padded, starts, ends), offset, torn, end - before)
         before = end
+
+
+def _stripped(data: bytes, begin: int, end: int) -> tuple[int, int]:
+    record = data[begin:end]
+    kept = record.lstrip(b" \t\r\n,")
+    begin = end - len(kept)
+    return begin, begin + len(kept.rstrip(b" \t\r\n,"))
 
 
 _FRAMINGS: Mapping[Framing, Callable[[_Blocks, int], Iterator[Frame]]] = {

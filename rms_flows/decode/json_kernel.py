@@ -5,18 +5,20 @@ nested up to `DEPTH`, lists of scalars only); every other record is marked and g
 either decodes it or says what is wrong with it. So these loops never need an error message, and never accept
 what the slow way would refuse.
 
-Bytes stand in a buffer padded with at least 16 zeros: a zero stops every loop, so none checks for the end.
+Bytes stand in a buffer with `simd.WIDTH` zeros behind them: a zero stops every loop, so none checks for the
+end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
 
 from rms_flows.decode.kinds import BOOLEAN, ESCAPED, FLOAT, INTEGER, LIST, NULL, PLAIN
+from rms_flows.decode.simd import WIDTH, ends, escapes, leading, lowest, unequal, word
 
 DEPTH = 16
 """Deepest nesting that the fast way follows."""
@@ -33,20 +35,22 @@ SIMPLE = np.zeros(256, np.uint8)  # \n and its kind → the byte that it stands 
 for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
     SIMPLE[_letter] = _byte
 
-_ONES = np.uint64(0x0101010101010101)
-_HIGHS = np.uint64(0x8080808080808080)
-_QUOTES = np.uint64(0x2222222222222222)
-_SLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
-_BLANKS = np.uint64(0x2020202020202020)
-
-_LOWEST = np.uint64(1 << 63)  # without its sign
+_LEAST = np.uint64(1 << 63)  # the least integer, without its sign
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: spreads bits upwards
+_EVEN = np.uint64(0x5555555555555555)
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def compiled(function: _F) -> _F:
-    """Compile with Numba; the machine code is kept on disk, beside the module where that can be written."""
-    return cast("_F", njit(cache=True, nogil=True, boundscheck=False)(function))
+    """Compile with Numba; the machine code is kept on disk, beside the module where that can be written.
+
+    Without Numba's run time (`_nrt`), since nothing is allocated here: counting references to each array in
+    each call of these small functions took two thirds of the time.
+    """
+    options: dict[str, Any] = {"cache": True, "nogil": True, "boundscheck": False, "_nrt": False}
+    return cast("_F", njit(**options)(function))
 
 
 class Keys(NamedTuple):
@@ -55,11 +59,13 @@ class Keys(NamedTuple):
     start: np.ndarray  # int64, where a key's text begins in `text`
     length: np.ndarray  # int64
     parent: np.ndarray  # int32, the key of the object that it stands in
-    text: np.ndarray  # uint8
+    text: np.ndarray  # uint8, each key with its closing quote
     slot: np.ndarray  # int32, open hash table
-    follow: np.ndarray  # int32, after key k came [2k]; first in k's object came [2k + 1]
     seen: np.ndarray  # int64, stamp of the last record with this key
+    outer: np.ndarray  # int32[DEPTH], the keys of the objects around the current one
     used: np.ndarray  # int64[2], keys and bytes of text in use
+    found: np.ndarray  # int64, values of this call
+    size: np.ndarray  # int64, and their bytes
 
 
 class Tokens(NamedTuple):
@@ -79,47 +85,55 @@ def _skip(buf: np.ndarray, i: int) -> int:
 
 
 @compiled
-def _run(buf: np.ndarray, words: np.ndarray, i: int) -> int:
-    """Step over plain string bytes, eight at a time (Mycroft's test for a zero byte in a word)."""
-    while i & 7:
-        if _STOP[buf[i]]:
-            return i
-        i += 1
-    while True:
-        word = words[i >> 3]
-        quote, slash = word ^ _QUOTES, word ^ _SLASHES
-        found = ((quote - _ONES) & ~quote) | ((slash - _ONES) & ~slash) | ((word - _BLANKS) & ~word)
-        if found & _HIGHS:
-            break
-        i += 8
-    while not _STOP[buf[i]]:
-        i += 1
-    return i
+def _escaped(slashes: np.uint64) -> np.uint64:
+    """Give the bytes behind an odd number of backslashes in a row.
+
+    Adding the first bit of a run to the run carries to the bit behind it; whether that is an odd number of
+    places on shows in the parity of the two. A run that reaches the end of the block gives nothing.
+    """
+    first = slashes & ~(slashes << _ONE)
+    from_even = (slashes + (first & _EVEN)) & ~slashes
+    from_odd = (slashes + (first & ~_EVEN)) & ~slashes
+    return (from_even & ~_EVEN) | (from_odd & _EVEN)
 
 
 @compiled
-def _string(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int]:
+def _string(buf: np.ndarray, i: int) -> tuple[int, int]:
     """Step over a string's inside; give the place of its closing quote (-1: slow way) and its kind."""
     kind = PLAIN
-    i = _run(buf, words, i)
-    while buf[i] == 92:
-        kind = ESCAPED
-        escape = buf[i + 1]
-        if escape == 117:
-            value = 0
-            for j in range(i + 2, i + 6):
-                if HEX[buf[j]] < 0:
+    while True:
+        stops, slashes = ends(buf, i)
+        step = WIDTH
+        if slashes and not (stops & (_ZERO - stops)) - _ONE < slashes & (_ZERO - slashes):
+            kind = ESCAPED
+            escaped = _escaped(slashes)
+            stops &= ~escaped
+            simple, long = escapes(buf, i)
+            inside = (stops & (_ZERO - stops)) - _ONE  # what stands before the first stop, all where none is
+            if escaped & inside & ~simple:
+                long &= escaped & inside
+                if escaped & inside & ~simple & ~long:
                     return -1, kind
-                value = value * 16 + HEX[buf[j]]
-            if 0xD800 <= value < 0xE000:
-                return -1, kind
-            i += 6
-        elif SIMPLE[escape]:
-            i += 2
-        else:
-            return -1, kind
-        i = _run(buf, words, i)
-    return (i if buf[i] == 34 else -1), kind
+                while long:
+                    if not _hexadecimal(buf, i + lowest(long) + 1):
+                        return -1, kind
+                    long &= long - _ONE
+            step -= leading(~slashes) & (WIDTH - 1)  # a run at the end: again from its beginning
+        if stops:
+            i += lowest(stops)
+            return (i if buf[i] == 34 else -1), kind
+        i += step
+
+
+@compiled
+def _hexadecimal(buf: np.ndarray, i: int) -> bool:
+    """Tell whether four digits stand at `i` that are no half of a surrogate pair."""
+    value = 0
+    for j in range(i, i + 4):
+        if HEX[buf[j]] < 0:
+            return False
+        value = value * 16 + HEX[buf[j]]
+    return not 0xD800 <= value < 0xE000
 
 
 @compiled
@@ -137,7 +151,7 @@ def _number(buf: np.ndarray, i: int) -> tuple[int, int]:
     zero = buf[first] == 48
     if i == first or i - first > 19 or (zero and i - first > 1):
         return -1, kind
-    if first > start and value > _LOWEST:
+    if first > start and value > _LEAST:
         return -1, kind
     if buf[i] == 46:
         kind = FLOAT
@@ -167,10 +181,10 @@ def _literal(buf: np.ndarray, i: int) -> tuple[int, int]:
 
 
 @compiled
-def _scalar(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int]:
+def _scalar(buf: np.ndarray, i: int) -> tuple[int, int]:
     """Step over a string, number or literal; give its end (-1: slow way) and its kind."""
     if buf[i] == 34:
-        end, kind = _string(buf, words, i + 1)
+        end, kind = _string(buf, i + 1)
         return (end + 1 if end >= 0 else -1), kind
     if buf[i] == 45 or 48 <= buf[i] <= 57:
         return _number(buf, i)
@@ -178,13 +192,13 @@ def _scalar(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int]:
 
 
 @compiled
-def _list(buf: np.ndarray, words: np.ndarray, i: int) -> int:
+def _list(buf: np.ndarray, i: int) -> int:
     """Step over a list of scalars; give its end (-1: slow way)."""
     i = _skip(buf, i + 1)
     if buf[i] == 93:
         return i + 1
     while True:
-        i, _ = _scalar(buf, words, i)
+        i, _ = _scalar(buf, i)
         if i < 0:
             return -1
         i = _skip(buf, i)
@@ -196,12 +210,12 @@ def _list(buf: np.ndarray, words: np.ndarray, i: int) -> int:
 
 
 @compiled
-def _value(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int, int, int]:
+def _value(buf: np.ndarray, i: int) -> tuple[int, int, int, int]:
     """Step over a value that is no object; give its end (-1: slow way), its kind, and its text's two ends."""
     if buf[i] == 91:
-        end = _list(buf, words, i)
+        end = _list(buf, i)
         return end, LIST, i, end
-    end, kind = _scalar(buf, words, i)
+    end, kind = _scalar(buf, i)
     if kind == NULL:
         return end, kind, i, i
     if kind <= ESCAPED:
@@ -212,13 +226,12 @@ def _value(buf: np.ndarray, words: np.ndarray, i: int) -> tuple[int, int, int, i
 @compiled
 def _same(buf: np.ndarray, i: int, keys: Keys, key: int) -> bool:
     """Tell whether the key `key` stands at `i`, its closing quote included."""
-    start, length = keys.start[key], keys.length[key]
-    if buf[i + length] != 34:
-        return False
-    for j in range(length):  # noqa: SIM110  Numba knows no generators
-        if buf[i + j] != keys.text[start + j]:
+    start, left = keys.start[key], keys.length[key] + 1
+    while left > WIDTH:
+        if unequal(buf, i, keys.text, start):
             return False
-    return True
+        i, start, left = i + WIDTH, start + WIDTH, left - WIDTH
+    return bool((unequal(buf, i, keys.text, start) << np.uint64(WIDTH - left)) == 0)
 
 
 @compiled
@@ -228,15 +241,23 @@ def _find(buf: np.ndarray, i: int, parent: int, keys: Keys) -> tuple[int, int]:
     A number of 0 says: slow way (an escape in the key, or the table is full).
     """
     start = i
-    code = np.uint64(14695981039346656037) ^ np.uint64(parent)  # FNV-1a
-    while not _STOP[buf[i]]:
-        code = (code ^ np.uint64(buf[i])) * np.uint64(1099511628211)
-        i += 1
+    while True:
+        stops, slashes = ends(buf, i)
+        if stops | slashes:
+            break
+        i += WIDTH
+    i += lowest(stops | slashes)
     if buf[i] != 34:
         return 0, i
     length = i - start
+    code = word(buf, start)
+    if length < 8:
+        code &= (_ONE << np.uint64(8 * length)) - _ONE
+    else:
+        code ^= word(buf, i - 8) * _MIX
+    code = (code ^ np.uint64(parent * 64 + length)) * _MIX
     mask = len(keys.slot) - 1
-    slot = np.int64(code >> np.uint64(24)) & mask
+    slot = np.int64(code >> np.uint64(40)) & mask
     while keys.slot[slot]:
         key = keys.slot[slot]
         if keys.parent[key] == parent and keys.length[key] == length and _same(buf, start, keys, key):
@@ -244,23 +265,20 @@ def _find(buf: np.ndarray, i: int, parent: int, keys: Keys) -> tuple[int, int]:
         slot = (slot + 1) & mask
     key = keys.used[0] + 1
     used = keys.used[1]
-    if key >= len(keys.start) or used + length > len(keys.text):
+    if key >= len(keys.start) or used + length + 1 + WIDTH > len(keys.text):
         return 0, i
     keys.start[key], keys.length[key], keys.parent[key] = used, length, parent
-    for j in range(length):
+    for j in range(length + 1):
         keys.text[used + j] = buf[start + j]
     keys.slot[slot] = key
-    keys.used[0], keys.used[1] = key, used + length
+    keys.used[0], keys.used[1] = key, used + length + 1
     return key, i + 1
 
 
 @compiled
-def _record(
-    buf: np.ndarray, words: np.ndarray, i: int, end: int, stamp: int, keys: Keys, tokens: Tokens, n: int
-) -> int:
+def _record(buf: np.ndarray, i: int, end: int, stamp: int, keys: Keys, tokens: Tokens, n: int) -> int:
     """Cut one record into tokens, the first of number `n`; give the number behind its last, -1: slow way."""
-    outer = np.zeros(DEPTH, np.int32)
-    depth, parent, hint = 0, 0, 0
+    depth, parent = 0, 0
     i = _skip(buf, i)
     if buf[i] != 123:
         return -1
@@ -268,14 +286,9 @@ def _record(
     while True:
         if buf[i] != 34:
             return -1
-        key = keys.follow[hint]
-        if key and keys.parent[key] == parent and _same(buf, i + 1, keys, key):
-            i += keys.length[key] + 2
-        else:
-            key, i = _find(buf, i + 1, parent, keys)
-            if key == 0:
-                return -1
-            keys.follow[hint] = key
+        key, i = _find(buf, i + 1, parent, keys)
+        if key == 0:
+            return -1
         if keys.seen[key] == stamp:
             return -1
         keys.seen[key] = stamp
@@ -286,26 +299,24 @@ def _record(
         if buf[i] == 123:
             if depth == DEPTH:
                 return -1
-            outer[depth] = parent
+            keys.outer[depth] = parent
             depth += 1
-            parent, hint = key, 2 * key + 1
+            parent = key
             i = _skip(buf, i + 1)
             continue
-        i, kind, first, last = _value(buf, words, i)
+        i, kind, first, last = _value(buf, i)
         if i < 0:
             return -1
         tokens.key[n], tokens.kind[n], tokens.start[n], tokens.length[n] = key, kind, first, last - first
         n += 1
-        hint = 2 * key
         i = _skip(buf, i)
         while buf[i] == 125:
             inside = i < end  # else the brace is that of a later record
             i = _skip(buf, i + 1)
             if depth == 0:
                 return n if inside and i >= end else -1
-            hint = 2 * parent
             depth -= 1
-            parent = outer[depth]
+            parent = keys.outer[depth]
         if buf[i] != 44:
             return -1
         i = _skip(buf, i + 1)
@@ -314,7 +325,6 @@ def _record(
 @compiled
 def scan(
     buf: np.ndarray,
-    words: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
     stamp: int,
@@ -327,7 +337,6 @@ def scan(
 
     Args:
         buf: uint8, padded with zeros.
-        words: The same memory as uint64.
         starts: int64[records], first byte of each record.
         ends: int64[records], the place behind its last.
         stamp: A number that no earlier call used for a record; record r uses `stamp + r`.
@@ -339,9 +348,12 @@ def scan(
     n = 0
     for r in range(len(starts)):
         first[r] = n
-        behind = _record(buf, words, starts[r], ends[r], stamp + r, keys, tokens, n)
+        behind = _record(buf, starts[r], ends[r], stamp + r, keys, tokens, n)
         if behind < 0:
             slow[r] = True
-        else:
-            n = behind
+            continue
+        for t in range(n, behind):
+            keys.found[tokens.key[t]] += 1
+            keys.size[tokens.key[t]] += tokens.length[t]
+        n = behind
     first[len(starts)] = n

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from rms_flows.decode import clock, json_slow
 from rms_flows.decode.contract import Context, Decoder, Failure, Format, Options, Parsed
 from rms_flows.decode.json_slow import Column
+from rms_flows.decode.records import Records
 from rms_flows.schema import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class JsonDecoder:
         return parsed
 
     def _read(self, records: Sequence[bytes]) -> json_slow.Read:
-        self._seen += sum(map(len, records))
+        records = Records.of(records)
+        self._seen += records.size()
         if not (JsonDecoder._fast or self._seen > ENOUGH):
             return json_slow.read(records, self._wanted, self._names)
         if self._scanner is None:
@@ -102,7 +104,7 @@ class JsonDecoder:
         scanned = self._scanner.scan(records)
         places = np.flatnonzero(scanned.slow)
         names = self._names | scanned.names
-        slow = json_slow.read([records[place] for place in places.tolist()], self._wanted, names)
+        slow = json_slow.read(records.take(places), self._wanted, names)
         if len(names) > json_slow.FIELDS or any(one.kind == "too-many-fields" for one in slow.failures):
             return json_slow.read(records, self._wanted, self._names)  # which ones depends on their order
         self._names = names

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.decode.json_gather import gather
-from rms_flows.decode.json_kernel import Keys, Tokens, scan
+from rms_flows.decode.json_kernel import DEPTH, Keys, Tokens, scan
 from rms_flows.decode.json_slow import FIELDS, Column
+from rms_flows.decode.records import PADDING, Records
+from rms_flows.decode.simd import WIDTH
 
-_PADDING = 16
 _KEYS = 16_384
 _KEY_BYTES = 1 << 20
 
@@ -52,26 +53,24 @@ class Scanner:
             start=np.zeros(_KEYS, np.int64),
             length=np.zeros(_KEYS, np.int64),
             parent=np.zeros(_KEYS, np.int32),
-            text=np.zeros(_KEY_BYTES, np.uint8),
+            text=np.zeros(_KEY_BYTES + WIDTH, np.uint8),
             slot=np.zeros(2 * _KEYS, np.int32),
-            follow=np.zeros(2 * _KEYS, np.int32),
             seen=np.zeros(_KEYS, np.int64),
+            outer=np.zeros(DEPTH, np.int32),
             used=np.zeros(2, np.int64),
+            found=np.zeros(_KEYS, np.int64),
+            size=np.zeros(_KEYS, np.int64),
         )
 
     def scan(self, records: Sequence[bytes]) -> Scanned:
-        """Scan records; none may hold a zero byte or be invalid UTF-8, else the whole block is slow."""
-        lengths = np.fromiter(map(len, records), np.int64, len(records))
-        joined = b"\n".join(records)
+        """Scan records, which are UTF-8; where one holds a zero byte the whole block is slow."""
+        records = Records.of(records)
         slow = np.zeros(len(records), np.bool_)
-        if b"\0" in joined or not _is_utf8(joined):
+        if records.data.find(b"\0") < len(records.data) - len(PADDING):
             slow[:] = True
             return Scanned({}, slow, frozenset())
-        size = -(-(len(joined) + _PADDING) // 8) * 8
-        buf = np.zeros(size, np.uint8)
-        buf[: len(joined)] = np.frombuffer(joined, np.uint8)
-        ends = np.cumsum(lengths + 1) - 1
-        most = int(np.count_nonzero(buf == ord(":")))  # a token needs a colon
+        buf = np.frombuffer(records.data, np.uint8)
+        most = len(buf) // 5  # `"":0,`
         tokens = Tokens(
             key=np.empty(most, np.int32),
             kind=np.empty(most, np.uint8),
@@ -79,18 +78,18 @@ class Scanner:
             length=np.empty(most, np.int64),
         )
         first = np.empty(len(records) + 1, np.int64)
-        scan(buf, buf.view(np.uint64), ends - lengths, ends, self._stamp, self._keys, tokens, first, slow)
+        self._keys.found[:] = 0
+        self._keys.size[:] = 0
+        scan(buf, records.starts, records.ends, self._stamp, self._keys, tokens, first, slow)
         self._stamp += len(records)
         self._learn()
-        count = int(first[-1])
-        tokens = Tokens(*(part[:count] for part in tokens))
-        used = np.flatnonzero(np.bincount(tokens.key, minlength=1))
+        used = np.flatnonzero(self._keys.found)
         every = frozenset(self._names[key] for key in used)
         if len(every) < len(used) or len(every) > FIELDS:  # two keys flatten to one name
             slow[:] = True
             return Scanned({}, slow, frozenset())
-        names, column = self._layout(used)
-        return Scanned(_columns(buf, tokens, first, slow, names, column), slow, every)
+        kept = [key for key in used.tolist() if self._wanted is None or self._names[key] in self._wanted]
+        return Scanned(self._columns(buf, tokens, first, slow, kept), slow, every)
 
     def _learn(self) -> None:
         """Name the keys that were new in this block."""
@@ -101,43 +100,24 @@ class Scanner:
             parent = self._names[keys.parent[key]]
             self._names.append(f"{parent}.{own}" if keys.parent[key] else own)
 
-    def _layout(self, used: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Give the names of the columns, and each key's column."""
+    def _columns(
+        self, buf: np.ndarray, tokens: Tokens, first: np.ndarray, slow: np.ndarray, kept: list[int]
+    ) -> dict[str, Column]:
+        """Build the Arrow columns of keys; all share one buffer of bytes, each its slice."""
         column = np.full(len(self._names), -1, np.int32)
-        kept = [key for key in used.tolist() if self._wanted is None or self._names[key] in self._wanted]
         column[kept] = np.arange(len(kept))
-        return [self._names[key] for key in kept], column
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        pa.array([data], pa.large_binary()).view(pa.large_string()).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _columns(
-    buf: np.ndarray,
-    tokens: Tokens,
-    first: np.ndarray,
-    slow: np.ndarray,
-    names: list[str],
-    column: np.ndarray,
-) -> dict[str, Column]:
-    """Build the Arrow columns; all share one buffer of bytes, each its slice."""
-    rows = len(slow) - int(slow.sum())
-    where = column[tokens.key]
-    sizes = np.bincount(where + 1, weights=tokens.length, minlength=len(names) + 1)[1:].astype(np.int64)
-    base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    whole = pa.allocate_buffer(int(base[-1]) + _PADDING)
-    offsets = np.zeros((len(names), rows + 1), np.int32)
-    kinds = np.zeros((len(names), rows), np.uint8)
-    gather(buf, tokens, first, slow, column, base[:-1], np.frombuffer(whole, np.uint8), offsets, kinds)
-    valid = np.packbits(kinds > 1, axis=1, bitorder="little")
-    built = {}
-    for i, name in enumerate(names):
-        data = whole.slice(int(base[i]), int(sizes[i]))
-        text = pa.StringArray.from_buffers(rows, pa.py_buffer(offsets[i]), data, pa.py_buffer(valid[i]))
-        built[name] = Column(text, kinds[i])
-    return built
+        rows = len(slow) - int(slow.sum())
+        sizes = self._keys.size[kept] + WIDTH
+        base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        place = base[:-1].copy()
+        whole = pa.allocate_buffer(int(base[-1]))
+        offsets = np.zeros((len(kept), rows + 1), np.int32)
+        kinds = np.zeros((len(kept), rows), np.uint8)
+        gather(buf, tokens, first, slow, column, place, np.frombuffer(whole, np.uint8), offsets, kinds)
+        valid = np.packbits(kinds > 1, axis=1, bitorder="little")
+        built = {}
+        for i, key in enumerate(kept):
+            data = whole.slice(int(base[i]), int(sizes[i]))
+            text = pa.StringArray.from_buffers(rows, pa.py_buffer(offsets[i]), data, pa.py_buffer(valid[i]))
+            built[self._names[key]] = Column(text, kinds[i])
+        return built
