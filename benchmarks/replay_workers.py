@@ -2,7 +2,7 @@
 
     RMS_DATASETS=data python benchmarks/replay_workers.py [--work FOLDER] [--rounds 1]
 
-The first job is a filter over 18 million generated metrics in 18 files. The second is `rms detect` with all
+The first job is a filter over 28 million generated metrics in 28 files. The second is `rms detect` with all
 SigmaHQ rules over the Windows events, of which a part can't be shared: each process loads the rules (5 s),
 and one merges the 370,000 reports. Both numbers of workers leave the same bytes, which is checked.
 """
@@ -55,9 +55,9 @@ def main() -> None:
         print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): the ratio will be too low")
     with tempfile.TemporaryDirectory() as aside:
         work = options.work or Path(aside)
-        generate(work, 18)
-        (work / "flow.yaml").write_text(FLOW.format(uri="18m/*.ndjson"), encoding="utf-8")
-        compare("a filter over 18 M metrics", work, ["replay", "flow.yaml"], options.rounds)
+        generate(work, 28)
+        (work / "flow.yaml").write_text(FLOW.format(uri="28m/*.ndjson"), encoding="utf-8")
+        compare("a filter over 28 M metrics", work, ["replay", "flow.yaml"], options.rounds)
         events, rules = datasets() / "windows_events" / "*.zip", datasets() / "sigmahq-rules-8eaafff1f.tar.gz"
         job = ["detect", str(rules), "--in", str(events), "--out", "out.ndjson"]
         compare("all SigmaHQ rules over 220,365 events", work, job, options.rounds)

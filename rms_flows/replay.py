@@ -7,20 +7,22 @@ and with however many workers; an attempt that fails or is killed leaves what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rms_flows.beam.progress import Progress
+from rms_flows.beam.workers import Crew
 from rms_flows.errors import DocumentError
 from rms_flows.flow.build import Choices, build
 from rms_flows.flow.launch import launch
 from rms_flows.flow.summary import Summary
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 
-__all__ = ["Progress", "Summary", "archive", "detect", "replay"]
+__all__ = ["Crew", "Progress", "Summary", "archive", "detect", "replay"]
 
 HERE = Path()
 """Where paths begin that a person types."""
@@ -35,7 +37,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
     data_folder: Path | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
-    workers: int = 1,
+    workers: int | Crew = 1,
     sources: Mapping[str, str] | None = None,
     sinks: Mapping[str, str] | None = None,
     dead_letters: str | None = None,
@@ -49,7 +51,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         data_folder: Where relative paths of sources and sinks begin; `folder` unless told.
         start: Judge events from this time on; None for all.
         end: Judge events before this time; None for all.
-        workers: Processes that work at once; 1 works in this one.
+        workers: Processes that work at once, or a crew that was started earlier; 1 works in this one.
         sources: Source id → URI to read instead of the archive.
         sinks: Sink id → URI to write instead.
         dead_letters: URI for records that can't be processed; unless told, beside the first sink that is a
@@ -64,9 +66,18 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         FlowError: The flow can't be built, a worker died, or rows went missing.
     """
     choices = Choices(start, end, sources or {}, sinks or {}, dead_letters)
-    return launch(
-        build(orchestrator, folder, data_folder or folder, choices), workers=workers, progress=progress
-    )
+    with _staffed(workers) as crew:
+        return launch(build(orchestrator, folder, data_folder or folder, choices), crew, progress=progress)
+
+
+@contextmanager
+def _staffed(workers: int | Crew) -> Iterator[Crew]:
+    """Give the crew that is there, or one for the time of a run."""
+    if isinstance(workers, Crew):
+        yield workers
+        return
+    with Crew(workers) as crew:
+        yield crew
 
 
 def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -76,7 +87,7 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
     sink: str,
     start: datetime | None = None,
     end: datetime | None = None,
-    workers: int = 1,
+    workers: int | Crew = 1,
     dead_letters: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
@@ -95,7 +106,8 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
         sinks=(SinkEntry(id="reports", inputs=("sigma",), uri=sink),),
     )
     choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters)
-    return launch(build(flow, ROOT, HERE, choices), workers=workers, progress=progress)
+    with _staffed(workers) as crew:
+        return launch(build(flow, ROOT, HERE, choices), crew, progress=progress)
 
 
 def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -105,7 +117,7 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
     name: str = "events",
     start: datetime | None = None,
     end: datetime | None = None,
-    workers: int = 1,
+    workers: int | Crew = 1,
     dead_letters: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
@@ -124,4 +136,5 @@ def archive(  # noqa: PLR0913  each parameter is a choice that a person makes
         sinks=(SinkEntry(id=f"{name}.archive", inputs=(name,), uri=target),),
     )
     choices = Choices(start, end, {name: source}, {f"{name}.archive": target}, dead_letters)
-    return launch(build(flow, HERE, HERE, choices), workers=workers, progress=progress)
+    with _staffed(workers) as crew:
+        return launch(build(flow, HERE, HERE, choices), crew, progress=progress)

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows import schema
+from rms_flows.beam.workers import Crew
 from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.errors import SourceError
+from rms_flows.flow.launch import launch
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io.contract import Fragment, Request, Window
 from rms_flows.processors.contract import Step
@@ -163,3 +165,8 @@ def plan_of(folder: Path, source: Rows, ready: Callable[[], Step] = hot, window:
         dead_letters=Lines(folder / "dead.ndjson"),
         window=window,
     )
+
+
+def run(plan, *, workers=1, progress=None):
+    with Crew(workers) as crew:
+        return launch(plan, crew, progress=progress)

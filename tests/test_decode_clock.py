@@ -42,6 +42,14 @@ def test_epoch_seconds_with_a_fraction_are_exact(moment):
     assert read(f"{micros // 10**6}.{micros % 10**6:06d}") == [moment.replace(tzinfo=UTC)]
 
 
+@given(st.lists(st.integers(0, 10**21).map(str) | st.just("0" * 25), min_size=1, max_size=40))
+def test_whole_numbers_mean_the_same_alone_and_among_other_stamps(numbers):
+    """Guards the short way for columns of nothing but digits, and the look at the first rows only."""
+    among = read("2024-01-01", *numbers, "2024-01-01T00:00:00Z")
+    assert read(*numbers) == among[1:-1]
+    assert read(*["2024-01-01T00:00:00Z"] * 20, *numbers)[20:] == read(*numbers)
+
+
 @given(moments)
 def test_the_order_of_day_and_month_is_declared(moment):
     moment = moment.replace(microsecond=0)

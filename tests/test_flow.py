@@ -17,7 +17,7 @@ from rms_flows.beam.coder import RecordBatchCoder
 from rms_flows.beam.pieces import Piece, shares
 from rms_flows.errors import FlowError, SinkError, SourceError
 from rms_flows.flow import corridor
-from rms_flows.flow.launch import launch, work
+from rms_flows.flow.launch import work
 from rms_flows.flow.reconcile import reconcile
 from rms_flows.flow.window import within
 from rms_flows.io.contract import Fragment, Window
@@ -65,7 +65,7 @@ def test_names_of_transforms_are_stable_and_nothing_is_grouped(tmp_path):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    summary = launch(fakes.plan_of(folder, SMALL))
+    summary = fakes.run(fakes.plan_of(folder, SMALL))
     return summary, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -84,14 +84,14 @@ def test_the_account_agrees_with_the_rows(alone):
 
 
 def test_again_gives_the_same_bytes(alone, tmp_path):
-    launch(fakes.plan_of(tmp_path, SMALL))
+    fakes.run(fakes.plan_of(tmp_path, SMALL))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == alone[1]
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.soak)])
 def test_workers_give_the_same_bytes(alone, tmp_path, workers):
     seen = []
-    summary = launch(fakes.plan_of(tmp_path, SMALL), workers=workers, progress=seen.append)
+    summary = fakes.run(fakes.plan_of(tmp_path, SMALL), workers=workers, progress=seen.append)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == alone[1]
     assert (summary.rows, summary.processors) == (alone[0].rows, alone[0].processors)
     assert seen[-1].done == seen[-1].total
@@ -99,7 +99,7 @@ def test_workers_give_the_same_bytes(alone, tmp_path, workers):
 
 def test_the_window_is_half_open_and_empty_rows_travel_no_further(tmp_path):
     start, end = fakes.HOUR, 2 * fakes.HOUR
-    summary = launch(fakes.plan_of(tmp_path, SMALL, window=Window(start, end)))
+    summary = fakes.run(fakes.plan_of(tmp_path, SMALL, window=Window(start, end)))
     assert summary.processors["hot"]["rows"] == 2 * SMALL.rows
     assert summary.rows == 2 * SMALL.count * SMALL.rows
     edge = pa.record_batch(
@@ -109,10 +109,10 @@ def test_the_window_is_half_open_and_empty_rows_travel_no_further(tmp_path):
 
 
 def test_a_source_that_fails_leaves_what_was_there(tmp_path):
-    launch(fakes.plan_of(tmp_path, SMALL))
+    fakes.run(fakes.plan_of(tmp_path, SMALL))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(SourceError, match="fake:rows: cut in half; copy it again"):
-        launch(fakes.plan_of(tmp_path, fakes.Rows(count=3, fail_at=2)))
+        fakes.run(fakes.plan_of(tmp_path, fakes.Rows(count=3, fail_at=2)))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -121,26 +121,26 @@ def test_a_record_without_fate_fails_the_run(tmp_path, workers):
     with pytest.raises(
         FlowError, match=r"records of 'a': 6,003 were due and 6,000 came; nothing was committed"
     ):
-        launch(fakes.plan_of(tmp_path, fakes.Rows(count=3, lose=1)), workers=workers)
+        fakes.run(fakes.plan_of(tmp_path, fakes.Rows(count=3, lose=1)), workers=workers)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_defect_in_a_step_is_named_without_a_traceback(tmp_path):
     with pytest.raises(FlowError, match=r"a step failed with KeyError: .*no such column.*please report it"):
-        launch(fakes.plan_of(tmp_path, SMALL, ready=fakes.broken))
+        fakes.run(fakes.plan_of(tmp_path, SMALL, ready=fakes.broken))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_that_is_killed_fails_the_run_and_leaves_nothing(tmp_path):
     with pytest.raises(FlowError, match=r"a worker process died with exit code -9; .*fewer --workers"):
-        launch(fakes.plan_of(tmp_path, SMALL, ready=fakes.suicidal), workers=2)
+        fakes.run(fakes.plan_of(tmp_path, SMALL, ready=fakes.suicidal), workers=2)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sink_that_cannot_be_prepared_stops_the_run_before_work(tmp_path):
     plan = fakes.plan_of(tmp_path / "absent", SMALL)
     with pytest.raises((SinkError, FileNotFoundError)):
-        launch(plan)
+        fakes.run(plan)
 
 
 def test_every_stage_of_the_books_is_checked(tmp_path):

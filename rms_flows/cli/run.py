@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rms_flows.beam.workers import Crew
 from rms_flows.cli import options, show
 
 REPLAY_EPILOG = """Examples:
@@ -46,20 +47,19 @@ def replay(
 
     The same archives give the same reports, id for id, however often and with however many workers.
     """
-    from rms_flows.model import load_orchestrator
-    from rms_flows.replay import replay as run
-
     first, last = options.period(start, end)
     sources, sinks = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
-    orchestrator = load_orchestrator(flow)
-    with show.progress(quiet=quiet or as_json) as report:
+    with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
+        from rms_flows.model import load_orchestrator
+        from rms_flows.replay import replay as run
+
         summary = run(
-            orchestrator,
+            load_orchestrator(flow),
             folder=flow.parent,
             data_folder=folder,
             start=first,
             end=last,
-            workers=workers,
+            workers=crew,
             sources=sources,
             sinks=sinks,
             dead_letters=dead_letters,
@@ -97,19 +97,19 @@ def detect(
     quiet: options.Quiet = False,
 ) -> None:
     """Run Sigma rules over a source: a replay without a document."""
-    from rms_flows.replay import detect as run
-
     first, last = options.period(start, end)
     with tempfile.TemporaryDirectory(prefix="rms-") as aside:
         found = Path(aside) / "reports.ndjson"
-        with show.progress(quiet=quiet or as_json) as report:
+        with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
+            from rms_flows.replay import detect as run
+
             summary = run(
                 rules,
                 source=source,
                 sink=sink or str(found),
                 start=first,
                 end=last,
-                workers=workers,
+                workers=crew,
                 dead_letters=dead_letters or (None if sink else ASIDE),
                 progress=report,
             )
@@ -145,18 +145,23 @@ def archive(
 
     Running it again replaces what it wrote and doubles nothing, also after it was killed.
     """
-    from rms_flows.replay import archive as run
-
     first, last = options.period(start, end)
-    with show.progress(quiet=quiet or as_json) as report:
+    with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
+        from rms_flows.replay import archive as run
+
         summary = run(
             source,
             target,
             name=name,
             start=first,
             end=last,
-            workers=workers,
+            workers=crew,
             dead_letters=dead_letters,
             progress=report,
         )
     show.finish(summary, as_json=as_json, strict=strict)
+
+
+def _crew(workers: int) -> Crew:
+    """Start workers before anything else is loaded: they get ready while this process does."""
+    return Crew(workers, preload=("rms_flows.replay",))

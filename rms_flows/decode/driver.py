@@ -214,9 +214,9 @@ class _Inlet:
         first = np.uint64(self._first or 0)
         with np.errstate(over="ignore"):
             seeds = (frame.offsets.astype(np.uint64) * _GOLDEN) ^ first
-        chosen = frame.records.take(record).views()
-        digest = xxhash.xxh3_128_hexdigest
-        ids = list(map(digest, chosen, seeds[record].tolist()))
+        data, digest, chosen = frame.records.data, xxhash.xxh3_128_hexdigest, frame.records.take(record)
+        places = zip(chosen.starts.tolist(), chosen.ends.tolist(), seeds[record].tolist(), strict=True)
+        ids = [digest(data[start:end], seed) for start, end, seed in places]
         again = np.flatnonzero(record[1:] == record[:-1]) + 1
         for row in again.tolist():
             ordinal = row - int(np.searchsorted(record, record[row]))

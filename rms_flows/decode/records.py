@@ -60,11 +60,6 @@ class Records(Sequence[bytes]):
         data = self.data
         return (data[i:j] for i, j in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
-    def views(self) -> Iterator[memoryview]:
-        """Give each without copying it."""
-        data = memoryview(self.data)
-        return (data[i:j] for i, j in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
-
     def take(self, places: Sequence[int] | np.ndarray) -> Records:
         """Give some of them."""
         chosen = np.asarray(places, np.int64)

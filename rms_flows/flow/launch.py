@@ -12,7 +12,7 @@ from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
 from rms_flows.beam.pieces import Piece, shares
 from rms_flows.beam.progress import Progress
-from rms_flows.beam.workers import run_shares
+from rms_flows.beam.workers import Crew
 from rms_flows.decode.contract import Counts
 from rms_flows.errors import FlowError
 from rms_flows.flow import run_share
@@ -27,12 +27,12 @@ SHOW_EVERY = 0.25
 """Seconds between two calls of `progress`."""
 
 
-def launch(plan: Plan, *, workers: int = 1, progress: Show | None = None) -> Summary:
+def launch(plan: Plan, crew: Crew, *, progress: Show | None = None) -> Summary:
     """Run a plan to its end.
 
     Args:
         plan: What to run.
-        workers: Processes that work at once; 1 works in this one.
+        crew: Who works.
         progress: Called in this process about four times a second.
 
     Raises:
@@ -43,8 +43,8 @@ def launch(plan: Plan, *, workers: int = 1, progress: Show | None = None) -> Sum
     _reads_not_what_it_writes(plan, pieces)
     watch = _Watch(began, sum(piece.weight for piece in pieces), progress)
     with _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]):
-        dealt = shares(pieces, workers)
-        total = run_shares(partial(run_share, plan), dealt, workers=workers, tell=watch.add)
+        dealt = shares(pieces, len(crew))
+        total = crew.run(partial(run_share, plan), dealt, tell=watch.add)
         reconcile(plan, pieces, total)
         kept = {sink.id: sink.sink.commit() for sink in plan.sinks}
         plan.dead_letters.commit()
