@@ -7,6 +7,8 @@ import pyarrow.compute as pc
 import pytest
 from decoding import run
 
+from rms_flows.errors import DecodeError
+
 
 def read(path, **options):
     return run(path.read_bytes(), path.name, **options)
@@ -135,6 +137,11 @@ def test_csv_columns_of_one_name_are_told_apart():
 
 def test_csv_without_a_time_column_says_how_to_name_it():
     assert "name the field with time_column=" in run(b"a,b\n1,2\n", format="csv").dead[0]["error.message"]
+
+
+def test_a_time_column_that_the_header_has_not_is_one_error_and_no_dead_letter_a_row():
+    with pytest.raises(DecodeError, match=r"input.log: the header has no column 'tiem'; .*it has time, a"):
+        run(b"time,a\n2026-01-01T00:00:00Z,1\n", format="csv", time_column="tiem")
 
 
 REPORT = {

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rms_flows.errors import DocumentError
 from rms_flows.flow.build import Choices, build
 from rms_flows.model import Orchestrator
 from rms_flows.report.build import EVENT_COLUMNS
@@ -56,6 +57,13 @@ def test_who_keeps_observations_needs_all_columns(tmp_path, processors, sinks):
 
 def test_what_stands_behind_a_processor_is_asked_for_too(tmp_path):
     assert asked(tmp_path, [kept(fields=["x"]), hot(inputs=["kept"])], [["hot"]]) >= {"x"}
+
+
+def test_who_looks_only_at_what_was_dropped_is_refused(tmp_path):
+    with pytest.raises(
+        DocumentError, match=r"'hot' looks at x, which 'kept' does not keep; let 'kept' keep it"
+    ):
+        asked(tmp_path, [kept(fields=["y"]), hot(inputs=["kept"])], [["hot"]])
 
 
 def test_paths_of_a_document_begin_in_its_folders(tmp_path):

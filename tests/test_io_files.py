@@ -256,6 +256,7 @@ def test_uris_say_how_to_read():
         ("a.log?date_order=x", "date_order=x is not month-first or day-first or year-first"),
         ("a.log?year=1&year=2", r"a key comes twice after the \?"),
         ("", "no path"),
+        ("parquet:a?format=json", "Parquet is not decoded, so format= can't change it"),
         ("kafka://localhost/x", "a replay can't read 'kafka'; there are file:, parquet: and dead-letters:"),
     ],
 )

@@ -12,14 +12,19 @@ import pyarrow as pa
 from rms_flows.decode import clock
 from rms_flows.decode.contract import Context, Failure, Format, Parsed
 from rms_flows.decode.json_lines import TIMES, no_time
+from rms_flows.errors import DecodeError
 
 _DELIMITERS = (",", ";", "\t", "|")
 
 
 class CsvDecoder:
-    """Decodes one input; its first line that is not blank is the header. No cell holds a line break."""
+    """Decodes one input; its first line that is not blank is the header. No cell holds a line break.
+
+    A time column that was declared and is not in the header is an error of who declared it: DecodeError.
+    """
 
     def __init__(self, context: Context) -> None:
+        self._name = context.name
         self._options = context.options
         self._delimiter = context.options.delimiter
         self._header: list[str] = []
@@ -61,7 +66,14 @@ class CsvDecoder:
             self._delimiter = max(_DELIMITERS, key=lambda one: counts[one])
         names = [name.strip() for name in self._cells(text)]
         self._header = _apart([name or f"column_{at}" for at, name in enumerate(names, 1)])
-        self._time = self._options.time_column or next((name for name in TIMES if name in names), None)
+        declared = self._options.time_column
+        if declared is not None and declared not in self._header:
+            raise DecodeError(
+                f"the header has no column {declared!r}",
+                where=self._name,
+                remedy=f"name another with time_column=; it has {', '.join(self._header)}",
+            )
+        self._time = declared or next((name for name in TIMES if name in names), None)
 
     def _cells(self, text: str) -> list[str]:
         delimiter = self._delimiter or ","

@@ -21,7 +21,8 @@ from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Request, Sink, Window
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 from rms_flows.processors import Step, make
-from rms_flows.schema import TIMESTAMP
+from rms_flows.report.build import EVENT_COLUMNS
+from rms_flows.schema import ENVELOPE, MISFIT, TIMESTAMP
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     processors = tuple(_processor(entry, folder, run) for entry in flow.in_order())
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
+    _within_sight(flow, steps)
     window = Window(_micros(choices.start), _micros(choices.end))
     needs = _needs(flow, steps)
     return Plan(
@@ -114,6 +116,20 @@ def _apart(flow: Orchestrator, steps: Mapping[str, Step], folder: Path, choices:
                 where=choices.dead_letters,
                 remedy="name another file with --dead-letters",
             )
+
+
+def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
+    """Check that no processor looks only at columns that the one before it dropped: it would find nothing."""
+    for entry in flow.in_order():
+        looks = (steps[entry.id].columns or frozenset()) - {*EVENT_COLUMNS, MISFIT}  # what reports take over
+        for name in entry.inputs:
+            keeps = steps[name].keeps if name in steps else None
+            if looks and keeps is not None and looks.isdisjoint(keeps | ENVELOPE.keys()):
+                raise DocumentError(
+                    f"{entry.id!r} looks at {', '.join(sorted(looks)[:3])}, which {name!r} does not keep",
+                    where=flow.orchestrator,
+                    remedy=f"let {name!r} keep it, or put {entry.id!r} before it",
+                )
 
 
 def _micros(moment: datetime | None) -> int | None:

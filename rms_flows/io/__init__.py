@@ -17,6 +17,7 @@ from rms_flows.io.parquet_source import ParquetSource
 __all__ = ["open_sink", "open_source"]
 
 _LINES = (".ndjson", ".jsonl", ".json")
+_PARQUET = ("dataset", "time_column", "timezone")
 _COMPRESSED = (".gz", ".zst")
 
 
@@ -35,6 +36,12 @@ def open_source(uri: str, *, base: Path, options: Options | None = None, confine
     address = uris.split(uri, base, confined=confined)
     known = uris.options(address, options or Options())
     if address.scheme == "parquet" or (address.scheme == "file" and address.path.endswith(".parquet")):
+        if others := sorted(address.query.keys() - _PARQUET):
+            raise DocumentError(
+                f"Parquet is not decoded, so {others[0]}= can't change it",
+                where=uri,
+                remedy=f"leave it out; there are {', '.join(_PARQUET)}",
+            )
         return ParquetSource(
             address.path, dataset=known.dataset, time_column=known.time_column, timezone=known.timezone
         )

@@ -20,6 +20,8 @@ class Step:
         run: Batch of observations → batch of observations or of reports (`schema.REPORT`), see `gives`.
         gives: What comes out.
         columns: Columns that `run` looks at, None where it needs all of them.
+        keeps: Columns that what comes out has at most, beside the envelope; None where that depends on what
+            came in.
         notes: What a person should know before the run (`rule X refused: …`), shown and counted.
         counts: Fates to put in the run's summary, such as rules evaluated, refused and unreachable.
     """
@@ -27,6 +29,7 @@ class Step:
     run: Callable[[pa.RecordBatch], pa.RecordBatch]
     gives: Literal["observations", "reports"]
     columns: frozenset[str] | None
+    keeps: frozenset[str] | None = None
     notes: tuple[str, ...] = ()
     counts: Mapping[str, int] | None = None
 

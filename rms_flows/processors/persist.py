@@ -23,7 +23,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
             return batch
         return batch.select([name for name in batch.schema.names if name in fields or name in ENVELOPE])
 
-    return Step(run=run, gives="observations", columns=fields or None)
+    return Step(run=run, gives="observations", columns=fields or None, keeps=fields or None)
 
 
 PROCESSOR: Final = Processor(
