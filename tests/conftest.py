@@ -25,6 +25,15 @@ PARTS = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep packs of rules apart from those of the user; the processes of one run share them."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["XDG_CACHE_HOME"] = str(
+        (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    )
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a browser: missing it skips the test, in CI it fails it."""

@@ -63,7 +63,17 @@ def test_help_answers_at_once_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["replay"], ["detect"], ["archive"], ["report"], ["processors"], ["schema"], ["rules", "lint"]],
+    [
+        [],
+        ["replay"],
+        ["detect"],
+        ["archive"],
+        ["report"],
+        ["processors"],
+        ["schema"],
+        ["rules", "lint"],
+        ["rules", "compile"],
+    ],
 )
 def test_every_command_has_help_with_examples(command):
     got = CliRunner().invoke(app, [*command, "--help"])
@@ -183,6 +193,15 @@ def test_report_to_a_place_that_cannot_be_written(home, rms):
     code, _, err = rms("report", "out.ndjson", "--out", "none/r.html")
     assert code == 2
     assert "none/r.html: can't be written (No such file or directory); choose another --out" in err
+
+
+def test_compile_keeps_a_pack_that_later_runs_open(home, rms):
+    code, out, _ = rms("rules", "compile", "rules", "--json")
+    got = json.loads(out)
+    assert (code, Path(got["pack"]).stat().st_size) == (0, got["bytes"])
+    assert (
+        f"{got['evaluated']} rules, {got['refused']} refused, ready in" in rms("rules", "compile", "rules")[1]
+    )
 
 
 def test_lint_names_each_refused_rule(home, rms):

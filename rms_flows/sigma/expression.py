@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from rms_flows.sigma.predicate import Predicate
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True, tag=True):
     """A predicate on a field; `field` None asks for any text of the event (a keyword)."""
 
     field: str | None
     predicate: Predicate
 
 
-@dataclass(frozen=True, slots=True)
-class Same:
+class Same(Struct, frozen=True, tag=True):
     """A field equals another, or starts, ends with it, contains it; false where either is absent."""
 
     field: str
@@ -31,22 +30,19 @@ class Same:
     cased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True, tag=True):
     """All parts are true."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True, tag=True):
     """At least one part is true."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True, tag=True):
     """The part is false."""
 
     part: Expression
@@ -83,15 +79,16 @@ def _flat(parts: Iterable[Expression], kind: type[And | Or]) -> tuple[Expression
 
 
 def leaves(node: Expression) -> Iterator[Test | Same]:
-    """Give the tests, repeated ones too."""
-    match node:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from leaves(part)
-        case Not(part):
-            yield from leaves(part)
-        case _:
-            yield node
+    """Give the tests in their order, repeated ones too."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Test | Same):
+            yield one
+        elif isinstance(one, Not):
+            waiting.append(one.part)
+        else:
+            waiting.extend(reversed(one.parts))
 
 
 def fields(node: Expression) -> frozenset[str]:

@@ -10,7 +10,7 @@ from rms_flows.sigma.rules import Rule, RuleSet
 
 
 def load(paths: Sequence[Path], pipelines: Sequence[Path] = ()) -> RuleSet:
-    """Load all rules under `paths`, in the order of their names.
+    """Load all rules under `paths`, in the order of their names; those that were loaded before from a pack.
 
     Args:
         paths: Rule files (`.yml`, `.yaml`), folders of them at any depth, or archives (`.tar.gz`, `.tar`,
@@ -24,8 +24,19 @@ def load(paths: Sequence[Path], pipelines: Sequence[Path] = ()) -> RuleSet:
     Raises:
         DocumentError: A path can't be read, holds no rules, or a pipeline is none; a bad rule never raises.
     """
-    # pySigma takes 0.4 s to import: who evaluates no rules does not wait for it.
-    from rms_flows.sigma.files import read_files  # noqa: PLC0415
+    from rms_flows.sigma import pack  # noqa: PLC0415  who evaluates no rules does not wait for it
+
+    place = pack.place(paths, pipelines)
+    if place is not None and (kept := pack.read(place)) is not None:
+        return kept
+    loaded = _read(paths, pipelines)
+    if place is not None:
+        pack.keep(place, loaded)
+    return loaded
+
+
+def _read(paths: Sequence[Path], pipelines: Sequence[Path]) -> RuleSet:
+    from rms_flows.sigma.files import read_files  # noqa: PLC0415  pySigma takes 0.4 s to import
     from rms_flows.sigma.parse import Found, make_rule, read_pipelines  # noqa: PLC0415
 
     found = Found()

@@ -1,17 +1,20 @@
-"""What a rule asks of one value: a small value of its own, so that equal ones are asked once."""
+"""What a rule asks of one value: a small value of its own, so that equal ones are asked once.
+
+These, as all of a rule, are msgspec's structures, so that a pack of rules can be kept as data (`pack`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 How = Literal["is", "contains", "starts", "ends"]
 Order = Literal["eq", "lt", "lte", "gt", "gte"]
 Unit = Literal["minute", "hour", "day", "week", "month", "year"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True, tag=True):
     """The value is, contains, starts or ends with a literal, which is folded unless `cased`."""
 
     how: How
@@ -19,8 +22,7 @@ class Text:
     cased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wildcards:
+class Wildcards(Struct, frozen=True, tag=True):
     """The value fits a pattern with wildcards.
 
     Args:
@@ -34,23 +36,20 @@ class Wildcards:
     cased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Regex:
+class Regex(Struct, frozen=True, tag=True):
     """An RE2 pattern, flags included, is found somewhere in the value."""
 
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Struct, frozen=True, tag=True):
     """The value, read as a number, stands in an order to another; what isn't a number does not."""
 
     order: Order
     number: int | float
 
 
-@dataclass(frozen=True, slots=True)
-class TimePart:
+class TimePart(Struct, frozen=True, tag=True):
     """A part of the value, read as a time in UTC, stands in an order to a number; weeks are ISO weeks."""
 
     unit: Unit
@@ -58,15 +57,13 @@ class TimePart:
     number: int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True, tag=True):
     """The value is an address in a network."""
 
     cidr: str
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(Struct, frozen=True, tag=True):
     """The field has a value, be it the empty text."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from rms_flows.sigma.expression import Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A single-event rule that can be evaluated.
 
     Args:
@@ -39,8 +38,7 @@ class Rule:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A document that can't be evaluated."""
 
     title: str
@@ -54,8 +52,7 @@ class Refused:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """All that was found: each document is in one of the two, filters in neither (they are part of rules)."""
 
     rules: tuple[Rule, ...]

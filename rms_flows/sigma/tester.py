@@ -103,7 +103,10 @@ class _Literals:
             self._always.append((identity, re2.compile(predicate.pattern)))
 
     def _literal(self, text: str) -> _Literal:
-        return self._literals.setdefault(text, _Literal(text))
+        found = self._literals.get(text)
+        if found is None:
+            found = self._literals[text] = _Literal(text)
+        return found
 
     def close(self) -> None:
         if self._literals:
