@@ -7,7 +7,9 @@ form.
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Final
 
 # Added to the simple foldings by Unicode 15.1; Python has no lower case for them.
 _LATER = {0x1FD3: 0x0390, 0x1FE3: 0x03B0, 0xFB05: 0xFB06}
@@ -22,11 +24,12 @@ def _table() -> dict[int, int]:
             folded = char.lower()
         if len(folded) == 1 and folded != char:
             table[code] = ord(folded)
-    table.update({code: code + 32 for code in range(ord("A"), ord("Z") + 1)})
     return table
 
 
 _FOLDED: dict[int, int] = {}
+_OTHERS: Final = re.compile(r"[^\x00-\x7f]+")
+"""A table is looked up character by character; the rest is ASCII, which bytes fold at once."""
 
 
 def fold(text: str) -> str:
@@ -40,4 +43,5 @@ def fold(text: str) -> str:
         return text.lower()
     if not _FOLDED:  # made at the first need: importing the package costs nothing
         _FOLDED.update(_table())
-    return text.translate(_FOLDED)
+    folded = _OTHERS.sub(lambda found: found[0].translate(_FOLDED), text)
+    return folded.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""All predicates on one field, asked of a value at once: hash sets, an automaton for literals, RE2."""
+"""All predicates on one field, asked of a value at once: hash sets, one search for all literals, RE2."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import ipaddress
 import json
 import operator
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import ahocorasick
 import re2
 
 from rms_flows.sigma.fold import fold
+from rms_flows.sigma.literals import Literals
 from rms_flows.sigma.predicate import (
     Network,
     Number,
@@ -71,74 +69,12 @@ def time_part(text: str, unit: Unit) -> int | None:
     return part
 
 
-@dataclass(slots=True)
-class _Literal:
-    """What is asked of a text that contains a literal."""
-
-    text: str
-    contains: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    patterns: list[tuple[int, Any]] = field(default_factory=list)  # fit only texts that have it
-
-
-class _Literals:
-    """Literals and patterns that look at a text in one and the same case."""
-
-    def __init__(self) -> None:
-        self._exact: dict[str, list[int]] = defaultdict(list)
-        self._literals: dict[str, _Literal] = {}
-        self._listed: list[_Literal] = []
-        self._always: list[tuple[int, Any]] = []  # patterns without a literal that could rule them out
-        self._automaton: Any = None
-
-    def add(self, identity: int, predicate: Text | Wildcards) -> None:
-        if isinstance(predicate, Text) and predicate.how == "is":
-            self._exact[predicate.literal].append(identity)
-        elif isinstance(predicate, Text):
-            getattr(self._literal(predicate.literal), predicate.how).append(identity)
-        elif predicate.literal:
-            self._literal(predicate.literal).patterns.append((identity, re2.compile(predicate.pattern)))
-        else:
-            self._always.append((identity, re2.compile(predicate.pattern)))
-
-    def _literal(self, text: str) -> _Literal:
-        found = self._literals.get(text)
-        if found is None:
-            found = self._literals[text] = _Literal(text)
-        return found
-
-    def close(self) -> None:
-        if self._literals:
-            self._automaton = ahocorasick.Automaton()
-            for number, literal in enumerate(self._literals):
-                self._automaton.add_word(literal, number)
-            self._automaton.make_automaton()
-        self._listed = list(self._literals.values())
-
-    def collect(self, text: str, found: set[int]) -> None:
-        """Add the indices of those that are true of `text`."""
-        if text in self._exact:
-            found.update(self._exact[text])
-        if self._automaton is not None:
-            # A literal may stand in a text many times: what follows from it is worked out once.
-            for number in {number for _, number in self._automaton.iter(text)}:
-                literal = self._listed[number]
-                found.update(literal.contains)
-                if literal.starts and text.startswith(literal.text):
-                    found.update(literal.starts)
-                if literal.ends and text.endswith(literal.text):
-                    found.update(literal.ends)
-                found.update(i for i, pattern in literal.patterns if pattern.search(text) is not None)
-        found.update(i for i, pattern in self._always if pattern.search(text) is not None)
-
-
 class Tester:
     """The predicates of one field; `hits` gives the indices of those that are true of a value."""
 
     def __init__(self, predicates: Sequence[Predicate]) -> None:
-        self._folded, self._cased = _Literals(), _Literals()
-        self._present: list[int] = []
+        self._folded, self._cased = Literals(), Literals()
+        present: list[int] = []
         self._numbers: list[tuple[int, Number]] = []
         self._times: list[tuple[int, TimePart]] = []
         self._networks: list[tuple[int, Any]] = []
@@ -148,7 +84,7 @@ class Tester:
                 case Text() | Wildcards():
                     (self._cased if predicate.cased else self._folded).add(identity, predicate)
                 case Present():
-                    self._present.append(identity)
+                    present.append(identity)
                 case Number():
                     self._numbers.append((identity, predicate))
                 case TimePart():
@@ -159,22 +95,27 @@ class Tester:
                     self._regexes.append((identity, re2.compile(pattern)))
         self._folded.close()
         self._cased.close()
+        self._present = frozenset(present)
 
     def hits(self, text: str) -> frozenset[int]:
         """Give the indices of the predicates that are true of `text`."""
-        found = set(self._present)
-        self._folded.collect(fold(text), found)
-        self._cased.collect(text, found)
-        found.update(identity for identity, regex in self._regexes if regex.search(text) is not None)
+        found: list[int] = []
+        if self._folded:
+            self._folded.collect(fold(text), found)
+        if self._cased:
+            self._cased.collect(text, found)
+        for identity, regex in self._regexes:
+            if regex.search(text) is not None:
+                found.append(identity)
         if self._numbers and (value := number(text)) is not None:
-            found.update(i for i, asked in self._numbers if ORDERS[asked.order](value, asked.number))
+            found.extend(i for i, asked in self._numbers if ORDERS[asked.order](value, asked.number))
         for identity, asked in self._times:
             part = time_part(text, asked.unit)
             if part is not None and ORDERS[asked.order](part, asked.number):
-                found.add(identity)
+                found.append(identity)
         if self._networks and _ADDRESS.fullmatch(text):
-            found.update(self._within(text))
-        return frozenset(found)
+            found.extend(self._within(text))
+        return self._present.union(found) if found else self._present
 
     def _within(self, text: str) -> Iterator[int]:
         try:

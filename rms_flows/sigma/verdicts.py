@@ -88,18 +88,23 @@ class Verdicts:
 
     def of(self, values: Sequence[Value | None]) -> np.ndarray:
         """Give the verdict of each value, shape (len(values),), intp."""
-        young = self._young
-        return np.fromiter(
-            (ABSENT if v is None else young[v] if v in young else self._recall(v) for v in values),
-            dtype=np.intp,
-            count=len(values),
-        )
+        known = self._young.get
+        found = [ABSENT if value is None else known(value, -1) for value in values]
+        for place, (value, verdict) in enumerate(zip(values, found, strict=True)):
+            if verdict < 0 and value is not None:
+                found[place] = self._recall(value)
+        return np.array(found, dtype=np.intp)
 
     def _recall(self, value: Value) -> int:
         verdict = self._old.get(value)
         if verdict is None:
-            texts = (value,) if isinstance(value, str) else value
-            verdict = self._number(frozenset(chain.from_iterable(map(self._tester.hits, texts))))
+            if isinstance(value, str):
+                hits = self._tester.hits(value)
+            else:
+                hits = frozenset(chain.from_iterable(map(self._tester.hits, value)))
+            verdict = self._numbers.get(hits)
+            if verdict is None:
+                verdict = self._number(hits)
         self._size += sum(map(len, value)) if isinstance(value, tuple) else len(value)
         self._size += 64  # about what an entry costs besides its text, in characters
         if self._size > MEMORY:
@@ -108,12 +113,11 @@ class Verdicts:
         return verdict
 
     def _number(self, hits: frozenset[int]) -> int:
-        number = self._numbers.get(hits)
-        if number is None:
-            number = self._numbers[hits] = len(self._numbers)
-            if number == self._truth.shape[1]:
-                self._truth = np.concatenate([self._truth, np.empty_like(self._truth)], axis=1)
-            self._truth[:, number] = self._default
-            for question in {q for hit in hits for q in self._touched[hit]}:
-                self._truth[question, number] = holds(self._questions[question], hits, self._index)
+        """Give a new verdict its number."""
+        number = self._numbers[hits] = len(self._numbers)
+        if number == self._truth.shape[1]:
+            self._truth = np.concatenate([self._truth, np.empty_like(self._truth)], axis=1)
+        self._truth[:, number] = self._default
+        for question in {q for hit in hits for q in self._touched[hit]}:
+            self._truth[question, number] = holds(self._questions[question], hits, self._index)
         return number
