@@ -85,13 +85,19 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
     *,
     source: str,
     sink: str,
+    pipelines: Sequence[Path] = (),
+    routes: Sequence[Path] = (),
+    routing: bool = True,
     start: datetime | None = None,
     end: datetime | None = None,
     workers: int | Crew = 1,
     dead_letters: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
-    """Run Sigma rules over one source: a replay without a document; paths begin in the working directory."""
+    """Run Sigma rules over one source: a replay without a document; paths begin in the working directory.
+
+    `pipelines`, `routes` and `routing` are those of `sigma.load`, the rest those of `replay`.
+    """
     flow = Orchestrator(
         orchestrator="detect",
         sources=(Source(id="input"),),
@@ -100,7 +106,12 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
                 id="sigma",
                 processor="sigma",
                 inputs=("input",),
-                parameters={"rules": [str(path.absolute()) for path in rules]},
+                parameters={
+                    "rules": _absolute(rules),
+                    "pipelines": _absolute(pipelines),
+                    "routes": _absolute(routes),
+                    "routing": routing,
+                },
             ),
         ),
         sinks=(SinkEntry(id="reports", inputs=("sigma",), uri=sink),),
@@ -108,6 +119,10 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
     choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters)
     with _staffed(workers) as crew:
         return launch(build(flow, ROOT, HERE, choices), crew, progress=progress)
+
+
+def _absolute(paths: Sequence[Path]) -> list[str]:
+    return [str(path.absolute()) for path in paths]
 
 
 def archive(  # noqa: PLR0913  each parameter is a choice that a person makes

@@ -51,6 +51,9 @@ class Rows:
     fail_at: int | None = None
     uri: str = "fake:rows"
 
+    def columns(self) -> None:
+        """Nothing is known beforehand."""
+
     def fragments(self, _request: Request) -> list[Fragment]:
         return [Fragment(self.uri, str(n), size=100 + n) for n in range(self.count)]
 

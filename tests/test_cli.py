@@ -73,6 +73,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy():
         ["schema"],
         ["rules", "lint"],
         ["rules", "compile"],
+        ["rules", "coverage"],
     ],
 )
 def test_every_command_has_help_with_examples(command):
@@ -136,7 +137,7 @@ def test_archive_then_detect_over_it(home, rms):
     assert {path.parts[1] for path in Path("ar").rglob("*.parquet")} == {"rms.source=hub"}
     code, _, err = rms("detect", "rules", "--in", "parquet:ar", "--out", "x.ndjson")
     assert code == 0
-    assert "sigma: 1 of 2 rows (1 evaluated, 0 refused)" in err
+    assert "sigma: 1 of 2 rows (1 evaluated, 0 refused, 0 unreachable)" in err
     assert json.loads(Path("x.ndjson").read_text())["rms.source"] == "hub"
 
 
@@ -204,6 +205,43 @@ def test_compile_keeps_a_pack_that_later_runs_open(home, rms):
     )
 
 
+def test_detect_routes_rules_by_the_table_that_is_named(home, rms):
+    Path("routes.yml").write_text("routes:\n- {product: x, when: {b: 1}}\n")
+    Path("in.ndjson").write_text('{"@timestamp": 0, "event.dataset": "d", "a": "1"}\n')
+    arguments = ("detect", "rules", "--in", "in.ndjson", "--out", "x.ndjson", "--json")
+    whole, routed, free = (
+        json.loads(rms(*arguments, *more)[1])
+        for more in ([], ["--routes", "routes.yml"], ["--routes", "routes.yml", "--no-routing"])
+    )
+    assert [one["reports"] for one in (whole, routed, free)] == [1, 0, 1]
+    assert whole["notes"] == ["{product: x}: no route: 1 rule looks at every event"]
+    assert not routed["notes"] + free["notes"]
+
+
+def test_coverage_tells_the_fate_of_each_rule(home, rms):
+    Path("rules/b.yml").write_text(BAD)
+    Path("rules/c.yml").write_text(RULE.replace("1d0b", "1d0c").replace("{a:", "{gone:"))
+    code, out, _ = rms("rules", "coverage", "rules", "--in", "in.ndjson")
+    assert code == 0
+    assert "1 rules evaluated (1 of them on every event" in out
+    assert "1 unreachable, 1 refused" in out
+    assert "gone" in out
+    assert "b.yml:1: B: refused:" in out
+    code, out, err = rms("rules", "coverage", "rules", "--in", "in.ndjson", "--json", "--strict")
+    assert (code, err) == (1, "")
+    got = json.loads(out)
+    assert got["events"] == {"product: x": got["rows"]}
+    assert [one["fate"] for one in got["rules"]] == ["evaluated", "refused", "unreachable"]
+
+
+def test_a_run_over_parquet_counts_what_its_footers_make_unreachable(home, rms):
+    Path("rules/c.yml").write_text(RULE.replace("1d0b", "1d0c").replace("{a:", "{gone:"))
+    rms("archive", "in.ndjson", "parquet:kept")
+    out = rms("detect", "rules", "--in", "parquet:kept", "--out", "x.ndjson", "--json")[1]
+    counts = json.loads(out)["processors"]["sigma"]
+    assert (counts["evaluated"], counts["unreachable"], counts["refused"]) == (1, 1, 0)
+
+
 def test_lint_names_each_refused_rule(home, rms):
     Path("rules/b.yml").write_text(BAD)
     code, out, _ = rms("rules", "lint", "rules")
@@ -224,7 +262,7 @@ def test_processors_and_schemas_are_listed(home, rms):
     assert json.loads(rms("processors", "--json")[1])[0]["name"] == "filter"
     assert "Orchestrator" in rms("schema")[1]
     assert json.loads(rms("schema", "Orchestrator")[1])["title"] == "Orchestrator"
-    assert "10 schemas in s" in rms("schema", "--out", "s")[1]
+    assert "11 schemas in s" in rms("schema", "--out", "s")[1]
     assert json.loads(Path("s/DataKind.schema.json").read_text())["title"] == "DataKind"
 
 

@@ -47,7 +47,7 @@ def test_what_comes_out_of_a_pack_is_what_was_read(packs, rules, monkeypatch):
 
 def test_all_rules_of_sigmahq_survive(packs, datasets):
     archive = datasets / "sigmahq-rules-8eaafff1f.tar.gz"
-    assert sigma.load([archive]) == sigma.load([archive]) == _read([archive], [])
+    assert sigma.load([archive]) == sigma.load([archive]) == _read([archive])
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,12 @@ def true_of(node, row):
     raise AssertionError(node)
 
 
-def rules(*meanings):
-    made = (Rule(str(i), "t", None, "low", (), "", "f", 1, meaning) for i, meaning in enumerate(meanings))
+def rules(*meanings, routes=None):
+    routes = routes or [None] * len(meanings)
+    pairs = enumerate(zip(meanings, routes, strict=True))
+    made = (
+        Rule(str(i), "t", None, "low", (), "", "f", 1, meaning, route=route) for i, (meaning, route) in pairs
+    )
     return RuleSet(tuple(made), ())
 
 
@@ -153,6 +157,42 @@ def test_the_plan_finds_what_the_plainest_evaluator_finds(meanings, batches, for
         assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == expected
 
 
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.tuples(EXPRESSION, st.none() | EXPRESSION), min_size=1, max_size=6),
+    st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=1, max_size=3),
+    st.sampled_from(["misfit", "lists", "dictionary", "nested"]),
+)
+def test_a_route_is_one_more_condition_however_little_is_looked_at(pairs, batches, form):
+    """What rows of other log sources hold must not be taken for what a rule's own rows hold."""
+    meanings, routes = zip(*pairs, strict=True)
+    plan = sigma.compile(rules(*meanings, routes=routes))
+    for rows in batches:
+        found = plan.match(batch(rows, form))
+        expected = [
+            (i, j)
+            for i, row in enumerate(rows)
+            for j, (node, route) in enumerate(pairs)
+            if true_of(node, row) and (route is None or true_of(route, row))
+        ]
+        assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == expected
+
+
+def test_batches_that_share_a_dictionary_are_judged_by_what_their_own_rows_hold():
+    """A value that no routed row had in the first batch is judged when one has it in the second."""
+    words = pa.array(["x", "y"]).dictionary_encode()
+    first, second = words, pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), words.dictionary)
+    plan = sigma.compile(
+        rules(Leaf("a", Text("is", "y")), Leaf("a", Present()), routes=[Leaf("b", Text("is", "1")), None])
+    )
+    only = sigma.compile(rules(Leaf("a", Text("is", "y")), routes=[Leaf("b", Text("is", "1"))]))
+    for values, mine, rows in ((first, ["1", "0"], []), (second, ["1", "0"], [0]), (first, ["1", "1"], [1])):
+        events = pa.record_batch({"a": values, "b": mine})
+        assert only.match(events).row.tolist() == rows
+        found = plan.match(events)
+        assert found.row[found.rule == 0].tolist() == rows
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(EXPRESSION, min_size=1, max_size=3), st.lists(ROW, min_size=1, max_size=12), st.data())
 def test_how_rows_are_cut_into_batches_changes_nothing(meanings, rows, data):
@@ -182,14 +222,6 @@ def test_what_a_plan_looks_at():
     assert sigma.compile(by_field).columns == {"a", "a.b", "c", "d", MISFIT}
     assert sigma.compile(rules(Leaf(None, Text("contains", "x")))).columns is None
     assert sigma.compile(rules()).columns == frozenset()
-
-
-def test_rules_whose_fields_no_column_has_are_unreachable():
-    plan = sigma.compile(
-        rules(Leaf("a.b", Present()), Same("c", "d"), Leaf(None, Text("contains", "x")), Leaf("e", Present()))
-    )
-    assert plan.unreachable(["a", "d", MISFIT]) == [3]
-    assert plan.unreachable([]) == [0, 1, 3]
 
 
 @pytest.mark.parametrize("rows", [[], ["x"]])

@@ -36,6 +36,21 @@ Rules = Annotated[
         show_default=False,
     ),
 ]
+Pipelines = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pipeline",
+        metavar="FILE",
+        help="Map the fields of rules by a pySigma pipeline (YAML), or one of ours by name; in this order.",
+    ),
+]
+Routes = Annotated[
+    list[Path] | None,
+    typer.Option("--routes", metavar="FILE", help="Say where log sources are (rms schema RouteTable)."),
+]
+NoRouting = Annotated[
+    bool, typer.Option("--no-routing", help="Judge every event by every rule, whatever its log source.")
+]
 
 
 def moment(text: str | None, option: str) -> datetime | None:

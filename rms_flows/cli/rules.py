@@ -1,13 +1,21 @@
-"""The commands about rules: `rms rules lint`, `rms rules compile`."""
+"""The commands about rules: `rms rules` and what follows."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
-from rms_flows.cli import options
+from rms_flows.cli import options, show
+
+if TYPE_CHECKING:
+    from rms_flows.flow.survey import Coverage
+    from rms_flows.sigma import Fate
 
 app = typer.Typer(help="Look after Sigma rules.", no_args_is_help=True)
 
@@ -36,6 +44,78 @@ def lint(rules: options.Rules, strict: options.Strict = False, as_json: options.
         typer.echo(f"{len(loaded.rules)} rules can be evaluated, {len(loaded.refused)} are refused")
     if strict and loaded.refused:
         raise typer.Exit(1)
+
+
+_COVERAGE_EPILOG = """Examples:
+
+rms rules coverage sigma-rules.tar.gz --in parquet:archive
+
+rms rules coverage rules/ --in 'events/*.zip' --json
+"""
+
+
+@app.command("coverage", epilog=_COVERAGE_EPILOG)
+def coverage(
+    rules: options.Rules,
+    source: Annotated[str, typer.Option("--in", metavar="URI", help="What to read.", show_default=False)],
+    pipelines: options.Pipelines = None,
+    routes: options.Routes = None,
+    no_routing: options.NoRouting = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a rule is not evaluated.")] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Tell the fate of each rule on a source: evaluated, refused, or unreachable for want of fields."""
+    from rms_flows import sigma
+    from rms_flows.flow.survey import coverage as survey
+
+    loaded = sigma.load(rules, pipelines or (), routing=not no_routing, routes=routes or ())
+    with show.progress(quiet=quiet or as_json) as report:
+        found = survey(loaded, source, progress=report)
+    if as_json:
+        whole = {**_totals(found.fates), "rows": found.rows, "events": found.events, "rules": found.fates}
+        typer.echo(msgspec.json.format(msgspec.json.encode(whole)).decode())
+    else:
+        _table(found)
+    if strict and any(fate.fate != "evaluated" for fate in found.fates):
+        raise typer.Exit(1)
+
+
+def _totals(found: Sequence[Fate]) -> dict[str, int]:
+    counts = Counter(fate.fate for fate in found)
+    everywhere = sum(fate.everywhere and fate.fate == "evaluated" for fate in found)
+    known = {name: counts[name] for name in ("evaluated", "unreachable", "refused")}
+    return {**known, "everywhere": everywhere}
+
+
+def _table(found: Coverage) -> None:
+    """Print a line for each log source, those with most events first, then the rules that are refused."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    counts: dict[str, Counter[str]] = {}
+    missing: dict[str, Counter[str]] = {}
+    for fate in found.fates:
+        if fate.fate != "refused":
+            counts.setdefault(fate.logsource, Counter())[fate.fate] += 1
+        if fate.fate == "unreachable":
+            missing.setdefault(fate.logsource, Counter()).update(fate.lacks)
+    table = Table("log source", "events", "evaluated", "unreachable", "lacks most often")
+    for source in sorted(counts, key=lambda one: (-found.events[one], -counts[one].total(), one)):
+        fields = ", ".join(name for name, _ in missing.get(source, Counter()).most_common(3))
+        numbers = (found.events[source], counts[source]["evaluated"], counts[source]["unreachable"])
+        table.add_row(Text(source), *(f"{number:,}" for number in numbers), Text(fields))
+    Console().print(table)
+    for fate in found.fates:
+        if fate.fate == "refused":
+            typer.echo(f"{fate.where}: {fate.rule}: refused: {fate.reason}")
+    totals = _totals(found.fates)
+    typer.echo(
+        f"{found.rows:,} events; {totals['evaluated']:,} rules evaluated ({totals['everywhere']:,} of them on"
+        f" every event, for nobody knows their log source), {totals['unreachable']:,} unreachable,"
+        f" {totals['refused']:,} refused"
+    )
 
 
 _COMPILE_EPILOG = """Examples:

@@ -78,6 +78,8 @@ rms detect rules/linux --in auth.log?year=2026 --out reports.ndjson
 rms detect sigma-rules.tar.gz --in 'events/*.zip' --out hits.ndjson --workers 2
 
 rms detect my-rule.yml --in parquet:archive --from 2026-01-01
+
+rms detect sigma-rules.tar.gz --in zeek.ndjson --pipeline zeek --routes our-sources.yml
 """
 
 
@@ -90,6 +92,9 @@ def detect(
     ] = None,
     start: options.Start = None,
     end: options.End = None,
+    pipelines: options.Pipelines = None,
+    routes: options.Routes = None,
+    no_routing: options.NoRouting = False,
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
     strict: options.Strict = False,
@@ -107,6 +112,9 @@ def detect(
                 rules,
                 source=source,
                 sink=sink or str(found),
+                pipelines=pipelines or (),
+                routes=routes or (),
+                routing=not no_routing,
                 start=first,
                 end=last,
                 workers=crew,

@@ -19,6 +19,7 @@ from rms_flows.flow import run_share
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.reconcile import reconcile
 from rms_flows.flow.summary import Summary
+from rms_flows.flow.survey import unreachable
 from rms_flows.io.contract import Sink
 
 Show = Callable[[Progress], None]
@@ -122,6 +123,8 @@ def summarize(plan: Plan, total: Account, kept: dict[str, int], *, seconds: floa
         name: {"rows": 0, "found": 0, **words(total, account.processor(name)), **(step.counts or {})}
         for name, step in steps.items()
     }
+    for name, count in unreachable(plan, steps).items():
+        processors[name] |= {"evaluated": processors[name]["evaluated"] - count, "unreachable": count}
     zero = dict.fromkeys(("fragments", "batches", *Counts.__slots__), 0)
     sources = {stage.id: {**zero, **words(total, account.source(stage.id))} for stage in plan.sources}
     dead = dict(words(total, account.DEAD))

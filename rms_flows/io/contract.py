@@ -61,6 +61,9 @@ class Source(Protocol):
     def fragments(self, request: Request) -> list[Fragment]:
         """List the parts to read, in a stable order; raises SourceError when there is nothing to read."""
 
+    def columns(self) -> frozenset[str] | None:
+        """Name all columns that its batches may have; None where that is not known before they are read."""
+
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """Read one part in batches of 1,000 to 65,536 rows; raises SourceError."""
 

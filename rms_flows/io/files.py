@@ -60,6 +60,9 @@ class FileSource:
             raise SourceError("holds no files", where=self.pattern, remedy="name another archive")
         return found
 
+    def columns(self) -> None:
+        """Know nothing: what records hold is seen when they are read."""
+
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """Decode a file or member; raises SourceError when it can't be opened, DecodeError for no format."""
         path = Path(fragment.uri)

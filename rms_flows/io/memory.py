@@ -11,6 +11,7 @@ import pyarrow as pa
 from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.errors import SinkError
 from rms_flows.io.contract import Fragment, Request
+from rms_flows.io.parquet_columns import leaves
 from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
 _BATCH = 65_536
@@ -48,6 +49,10 @@ class MemorySource:
             Fragment(self.uri, str(number), rows=batch.num_rows, size=batch.nbytes)
             for number, batch in enumerate(self.batches)
         ]
+
+    def columns(self) -> frozenset[str]:
+        """Name the columns of all batches."""
+        return frozenset(name for batch in self.batches for name in leaves(batch.schema))
 
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """Give one of the batches, in slices of up to 65,536 rows."""

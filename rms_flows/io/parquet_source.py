@@ -70,6 +70,14 @@ class ParquetSource:
             for fragment in self._fragments(path, request.window)
         ]
 
+    def columns(self) -> frozenset[str]:
+        """Name the columns of all files, by their footers; raises SourceError."""
+        found = set[frozenset[str]]()
+        for path in self._files():
+            with _told(path):
+                found.add(_names(path))
+        return frozenset().union(*found)
+
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """Read a fragment in batches of up to 65,536 rows; raises SourceError."""
         known = dict(fragment.extra)
@@ -111,6 +119,7 @@ class ParquetSource:
     def _fragments(self, path: str, window: Window) -> Iterator[Fragment]:
         with _told(path):
             meta, kinds = _footer(path)
+            _names(path)  # while the footer is at hand
             time = self._time(kinds, path)
             kept = [
                 group
@@ -151,6 +160,24 @@ def _footer(path: str) -> tuple[pq.FileMetaData, Kinds]:
 def _footer_as_of(path: str, _changed: int, _size: int) -> tuple[pq.FileMetaData, Kinds]:
     file = pq.ParquetFile(path)
     return file.metadata, leaves(file.schema_arrow)
+
+
+def _names(path: str) -> frozenset[str]:
+    """Name the columns of a file."""
+    stat = Path(path).stat()
+    return _names_as_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=16_384)
+def _names_as_of(path: str, changed: int, size: int) -> frozenset[str]:
+    _, kinds = _footer_as_of(path, changed, size)
+    return _one_set(frozenset(kinds))
+
+
+@lru_cache(maxsize=1_024)
+def _one_set(names: frozenset[str]) -> frozenset[str]:
+    """Give the same object for the same columns: files of one archive have few different ones."""
+    return names
 
 
 def _below(folder: Path) -> list[Path]:

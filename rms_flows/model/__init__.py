@@ -8,6 +8,7 @@ from rms_flows.model import documents
 from rms_flows.model.documents import DataSourceManifest, Document, Parameter, ProcessorDefinition, Trust
 from rms_flows.model.orchestrator import Orchestrator, ProcessorEntry, SinkEntry, Source, expand
 from rms_flows.model.read import load, load_orchestrator, parse
+from rms_flows.model.routes import Route, RouteTable
 
 __all__ = [
     "DataSourceManifest",
@@ -16,6 +17,8 @@ __all__ = [
     "Parameter",
     "ProcessorDefinition",
     "ProcessorEntry",
+    "Route",
+    "RouteTable",
     "SinkEntry",
     "Source",
     "Trust",
@@ -37,6 +40,7 @@ KINDS: tuple[type[Document], ...] = (
     documents.ProcessorOrchestrator,
     documents.Observation,
     documents.ThreatReport,
+    RouteTable,
 )
 """The documents that people and programs exchange."""
 

@@ -23,7 +23,9 @@ class Step:
         keeps: Columns that what comes out has at most, beside the envelope; None where that depends on what
             came in.
         notes: What a person should know before the run (`rule X refused: …`), shown and counted.
-        counts: Fates to put in the run's summary, such as rules evaluated, refused and unreachable.
+        counts: Fates to put in the run's summary, such as rules evaluated and refused.
+        unreachable: Columns of what comes in → number of rules, of those evaluated, that they can't make
+            true; None for a processor without rules.
     """
 
     run: Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -32,6 +34,7 @@ class Step:
     keeps: frozenset[str] | None = None
     notes: tuple[str, ...] = ()
     counts: Mapping[str, int] | None = None
+    unreachable: Callable[[frozenset[str]], int] | None = None
 
 
 class Make(Protocol):

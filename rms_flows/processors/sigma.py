@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,9 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
     """Load and compile the rules; raises DocumentError where there are none."""
     paths = [_inside(folder, str(path), f"{manifest_id}.rules") for path in parameters["rules"]]
     pipelines = [_inside(folder, str(path), f"{manifest_id}.pipelines") for path in parameters["pipelines"]]
-    loaded = sigma.load(paths, pipelines)
+    tables = [_inside(folder, str(path), f"{manifest_id}.routes") for path in parameters["routes"]]
+    routing = parameters["routing"]
+    loaded = sigma.load(paths, pipelines, routing=routing, routes=tables)
     plan = sigma.compile(loaded)
     rules = [
         Rule(rule.id, rule.title, rule.author, rule.level, rule.tags, rule.meaning) for rule in plan.rules
@@ -33,9 +37,25 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         run=run,
         gives="reports",
         columns=None if plan.columns is None else plan.columns | frozenset(EVENT_COLUMNS),
-        notes=tuple(f"{rule.where}: {rule.title}: refused: {rule.reason}" for rule in loaded.refused),
+        notes=(
+            *(f"{rule.where}: {rule.title}: refused: {rule.reason}" for rule in loaded.refused),
+            *(_unrouted(loaded) if routing else ()),
+        ),
         counts={"evaluated": len(rules), "refused": len(loaded.refused)},
+        unreachable=partial(_unreachable, loaded),
     )
+
+
+def _unreachable(loaded: sigma.RuleSet, columns: frozenset[str]) -> int:
+    return sum(fate.fate == "unreachable" for fate in sigma.fates(loaded, columns))
+
+
+def _unrouted(loaded: sigma.RuleSet) -> Iterator[str]:
+    """Name the log sources that no table knows, those with most rules first."""
+    unknown = Counter(rule.logsource for rule in loaded.rules if rule.route is None)
+    for source, count in unknown.most_common():
+        rules = "1 rule looks" if count == 1 else f"{count} rules look"
+        yield f"{{{source}}}: no route: {rules} at every event"
 
 
 def _inside(folder: Path, path: str, where: str) -> Path:
@@ -71,6 +91,18 @@ PROCESSOR: Final = Processor(
                 description="pySigma pipelines (YAML) that map fields and fill in placeholders.",
                 dataType="list",
                 defaultValue=[],
+            ),
+            Parameter(
+                name="routes",
+                description="Tables (`rms schema RouteTable`) that say where log sources are, besides ours.",
+                dataType="list",
+                defaultValue=[],
+            ),
+            Parameter(
+                name="routing",
+                description="Whether a rule looks only at the events of its log source.",
+                dataType="boolean",
+                defaultValue=True,
             ),
         ),
     ),

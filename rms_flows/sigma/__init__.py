@@ -23,8 +23,9 @@ Example:
 
 from __future__ import annotations
 
+from rms_flows.sigma.fate import Fate, fates
 from rms_flows.sigma.load import load
 from rms_flows.sigma.plan import Matches, Plan, compile  # noqa: A004 - the word of the field, as in re.compile
 from rms_flows.sigma.rules import Refused, Rule, RuleSet
 
-__all__ = ["Matches", "Plan", "Refused", "Rule", "RuleSet", "compile", "load"]
+__all__ = ["Fate", "Matches", "Plan", "Refused", "Rule", "RuleSet", "compile", "fates", "load"]

@@ -9,35 +9,48 @@ from rms_flows.errors import DocumentError, RuleError
 from rms_flows.sigma.rules import Rule, RuleSet
 
 
-def load(paths: Sequence[Path], pipelines: Sequence[Path] = ()) -> RuleSet:
+def load(
+    paths: Sequence[Path],
+    pipelines: Sequence[Path] = (),
+    *,
+    routing: bool = True,
+    routes: Sequence[Path] = (),
+) -> RuleSet:
     """Load all rules under `paths`, in the order of their names; those that were loaded before from a pack.
 
     Args:
         paths: Rule files (`.yml`, `.yaml`), folders of them at any depth, or archives (`.tar.gz`, `.tar`,
             `.zip`).
         pipelines: pySigma pipelines (YAML) that map fields and fill in placeholders, applied in this order.
+        routing: Whether a rule looks only at the events of its log source; False judges every event.
+        routes: Tables (`rms schema RouteTable`) that say where log sources are, besides ours.
 
     Returns:
         The rules that can be evaluated and the documents that were refused. Filters are applied to the rules
         that they name.
 
     Raises:
-        DocumentError: A path can't be read, holds no rules, or a pipeline is none; a bad rule never raises.
+        DocumentError: A path can't be read or holds no rules, a pipeline or table is none; a bad rule never
+            raises.
     """
     from rms_flows.sigma import pack  # noqa: PLC0415  who evaluates no rules does not wait for it
 
-    place = pack.place(paths, pipelines)
+    tables = tuple(routes) if routing else None
+    place = pack.place(paths, pipelines, tables)
     if place is not None and (kept := pack.read(place)) is not None:
         return kept
-    loaded = _read(paths, pipelines)
+    loaded = _read(paths, pipelines, tables)
     if place is not None:
         pack.keep(place, loaded)
     return loaded
 
 
-def _read(paths: Sequence[Path], pipelines: Sequence[Path]) -> RuleSet:
+def _read(
+    paths: Sequence[Path], pipelines: Sequence[Path] = (), tables: Sequence[Path] | None = ()
+) -> RuleSet:
     from rms_flows.sigma.files import read_files  # noqa: PLC0415  pySigma takes 0.4 s to import
     from rms_flows.sigma.parse import Found, make_rule, read_pipelines  # noqa: PLC0415
+    from rms_flows.sigma.routes import Routes  # noqa: PLC0415
 
     found = Found()
     for path in paths:
@@ -50,10 +63,11 @@ def _read(paths: Sequence[Path], pipelines: Sequence[Path]) -> RuleSet:
                 "no rule files", where=str(path), remedy="expected .yml files or an archive of them"
             )
     mapping = read_pipelines(pipelines)
+    routes = None if tables is None else Routes(tables, mapping)
     rules: dict[str, Rule] = {}
     for document, parsed in found.rules:
         try:
-            rule = make_rule(document, parsed, found.filters, mapping)
+            rule = make_rule(document, parsed, found.filters, mapping, routes)
         except RuleError as error:
             found.refuse(document, f"{error.problem}; {error.remedy}")
             continue

@@ -52,6 +52,23 @@ class Alike:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """The event is of a log source; worked out once a batch for all rules of that source."""
+
+    route: int
+    number: int  # after those of all questions of the plan
+
+    def bound(self, counts: np.ndarray, rows: int) -> int:
+        """Rows of which it can be true, at most."""
+        return min(int(counts[self.number]), rows)
+
+    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        """Give those of `rows` of which it is true."""
+        mask = scope.routed[self.route]
+        return np.flatnonzero(mask) if rows is None else np.asarray(rows[mask[rows]])
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     """All parts are true; what the rarest leaves is asked the next."""
 
@@ -111,7 +128,7 @@ class Opposite:
         return scope.without(chosen, self.part.select(scope, counts, rows))
 
 
-Node = Ask | Alike | AllOf | OneOf | Opposite
+Node = Ask | Alike | Routed | AllOf | OneOf | Opposite
 
 
 @lru_cache(maxsize=65_536)

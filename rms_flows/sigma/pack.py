@@ -23,6 +23,7 @@ from rms_flows.sigma.rules import RuleSet
 KEPT: Final = 32
 """Packs kept; the one not used for longest goes first."""
 
+_HERE: Final = Path(__file__).parent
 _SUFFIX: Final = ".pack"
 _decode: Final = msgspec.msgpack.Decoder(RuleSet).decode
 
@@ -32,11 +33,19 @@ def folder() -> Path:
     return platformdirs.user_cache_path("rms_flows") / "packs"
 
 
-def place(paths: Sequence[Path], pipelines: Sequence[Path]) -> Path | None:
-    """Give the file of the pack of these rules as they are now; None where one of them can't be read."""
+def place(
+    paths: Sequence[Path], pipelines: Sequence[Path] = (), tables: Sequence[Path] | None = ()
+) -> Path | None:
+    """Give the file of the pack of these rules as they are now; None where one of them can't be read.
+
+    Args:
+        paths: The rules.
+        pipelines: What maps them.
+        tables: What routes them, besides our own table; None where they aren't routed.
+    """
     digest = xxhash.xxh3_128()
     try:
-        for part in _parts(paths, pipelines):
+        for part in _parts(paths, pipelines, tables):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     except OSError:
@@ -44,18 +53,20 @@ def place(paths: Sequence[Path], pipelines: Sequence[Path]) -> Path | None:
     return folder() / f"{digest.hexdigest()}{_SUFFIX}"
 
 
-def _parts(paths: Sequence[Path], pipelines: Sequence[Path]) -> Iterator[bytes]:
+def _parts(
+    paths: Sequence[Path], pipelines: Sequence[Path], tables: Sequence[Path] | None
+) -> Iterator[bytes]:
     """Give all that the meaning of rules comes from: our code, the libraries', and the files, named."""
     for library in ("pysigma", "google-re2"):
         yield version(library).encode()
-    for module in sorted(Path(__file__).parent.glob("*.py")):
+    for module in sorted([*_HERE.glob("*.py"), *_HERE.glob("*.yml")]):
         yield module.read_bytes()
-    for path in (*paths, *pipelines):
+    for path in (*paths, *pipelines, *(tables or ())):
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         for file in files:
             yield os.fsencode(file)
             yield file.read_bytes()
-    yield len(paths).to_bytes(8, "little")
+    yield repr((len(paths), len(pipelines), tables is None)).encode()
 
 
 def read(file: Path) -> RuleSet | None:

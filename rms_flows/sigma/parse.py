@@ -23,12 +23,11 @@ from rms_flows.errors import DocumentError, RuleError
 from rms_flows.sigma.expression import digest
 from rms_flows.sigma.files import Document, documents, reason
 from rms_flows.sigma.regex import Engine
+from rms_flows.sigma.routes import Routes, logsource, write
 from rms_flows.sigma.rules import Refused, Rule
-from rms_flows.sigma.translate import detection
+from rms_flows.sigma.translate import BROKEN, detection
 
 _DASHES: Final = re.compile("\\B[\u2013\u2014\u2015]\\b")
-_BROKEN: Final = (SigmaError, AttributeError, TypeError, KeyError, ValueError, RecursionError)
-"""What pySigma raises for a document that isn't what it expects."""
 _POLICY: Final = SigmaPolicy(regex_engine=Engine())
 
 
@@ -70,7 +69,7 @@ class Found:
         except RuleError as error:
             self.refuse(document, f"{error.problem}; {error.remedy}")
             return
-        except _BROKEN as error:
+        except BROKEN as error:
             self.refuse(document, reason(error))
             return
         self.filters.extend(collection.filters)
@@ -110,15 +109,18 @@ def make_rule(
     parsed: SigmaRule,
     filters: Sequence[SigmaFilter],
     mapping: ProcessingPipeline | None,
+    routes: Routes | None,
 ) -> Rule:
     """Apply filters and mapping, and translate; raises RuleError where the rule can't be evaluated."""
+    source = logsource(parsed)
     try:
         for one in filters:
             one.apply_on_rule(parsed)
         if mapping is not None:
             mapping.apply(parsed)
         meaning = detection(parsed)
-    except _BROKEN as error:
+        route = None if routes is None else routes.find(source)
+    except BROKEN as error:
         raise RuleError(reason(error), remedy="see the Sigma specification") from None
     content = json.dumps(document.content, sort_keys=True, default=str).encode()
     return Rule(
@@ -131,6 +133,8 @@ def make_rule(
         file=document.file,
         line=document.line,
         detection=meaning,
+        logsource=write(source),
+        route=route,
     )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from rms_flows.schema import MISFIT
-from rms_flows.sigma.expression import fields, has_keywords
-from rms_flows.sigma.node import AllOf, Ask, Binder, Node
+from rms_flows.sigma.expression import Expression, fields, has_keywords
+from rms_flows.sigma.node import AllOf, Ask, Binder, Node, Routed
 from rms_flows.sigma.rules import Rule, RuleSet
-from rms_flows.sigma.scope import Memory, Scope
+from rms_flows.sigma.scope import KEYWORDS, Memory, Scope
 from rms_flows.sigma.verdicts import ABSENT, Verdicts
 
 
@@ -41,20 +40,28 @@ class Plan:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
-        names = frozenset[str]().union(*(fields(rule.detection) for rule in rules))
-        self._fields = tuple(fields(rule.detection) for rule in rules)
-        self._keywords = tuple(has_keywords(rule.detection) for rule in rules)
-        self.columns: frozenset[str] | None = None if any(self._keywords) else _with_parents(names)
+        routes = tuple(dict.fromkeys(rule.route for rule in rules if rule.route is not None))
+        wholes = (*(rule.detection for rule in rules), *routes)
+        self.columns: frozenset[str] | None = (
+            None if any(map(has_keywords, wholes)) else _with_parents(frozenset().union(*map(fields, wholes)))
+        )
         """Columns that the rules look at; None where keywords may look at any text."""
         binder = Binder()
-        self._nodes = tuple(binder.bind(rule.detection) for rule in rules)
+        self._routes = tuple(map(binder.bind, routes))
+        nodes = tuple(binder.bind(rule.detection) for rule in rules)
         self._memory = Memory({asked: Verdicts(list(known)) for asked, known in binder.questions.items()})
         self._places = binder.places
         self._numbers = _numbers(self._places)
         self._absent = np.array(
             [self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool
         )
-        self._needed, self._starts = _needed(self._nodes, len(self._places))
+        numbers = {route: number for number, route in enumerate(routes)}
+        self._askers = _askers(rules, routes, numbers)
+        self._nodes = tuple(
+            _routed(node, None if rule.route is None else numbers[rule.route], len(self._places))
+            for rule, node in zip(rules, nodes, strict=True)
+        )
+        self._needed, self._starts = _needed(self._nodes, len(self._places) + len(routes))
 
     def match(self, batch: pa.RecordBatch) -> Matches:
         """Evaluate all rules on a batch; columns that it lacks are absent fields."""
@@ -63,7 +70,9 @@ class Plan:
         for verdicts in self._memory.verdicts.values():
             verdicts.begin()
         scope = Scope(batch, self._memory)
-        counts = self._counts(scope)
+        routed = self._routed(scope)
+        scope.route(routed, self._askers)
+        counts = self._counts(scope, routed)
         alive = np.minimum.reduceat(counts[self._needed], self._starts) > 0
         rules: list[np.ndarray] = []
         rows: list[np.ndarray] = []
@@ -78,18 +87,18 @@ class Plan:
         order = np.lexsort((rule, row))
         return Matches(rule[order], row[order])
 
-    def unreachable(self, columns: Collection[str]) -> list[int]:
-        """Name the rules that look at fields none of which is among `columns`."""
-        present = frozenset(columns) - {MISFIT}  # what did not fit a column has that column, with null
-        return [
-            i
-            for i, (names, anywhere) in enumerate(zip(self._fields, self._keywords, strict=True))
-            if not anywhere and not (_with_parents(names) & present)
-        ]
+    def _routed(self, scope: Scope) -> np.ndarray:
+        """Which rows are of which log source, shape (routes, rows), bool."""
+        routed = np.zeros((len(self._routes), scope.batch.num_rows), dtype=bool)
+        anything = np.full(len(self._places), scope.batch.num_rows)
+        for number, node in enumerate(self._routes):
+            routed[number, node.select(scope, anything, None)] = True
+        return routed
 
-    def _counts(self, scope: Scope) -> np.ndarray:
-        """Rows that each question is true of, shape (questions + 1,); the last is 1: rules may need none."""
-        counts = np.append(self._absent * scope.batch.num_rows, 1)
+    def _counts(self, scope: Scope, routed: np.ndarray) -> np.ndarray:
+        """Rows that each question and each route is true of, at most; the last is 1: rules may need none."""
+        rows = scope.batch.num_rows
+        counts = np.concatenate([self._absent * rows, routed.sum(axis=1), [1]])
         for asked, numbers in self._numbers.items():
             found = scope.counts(asked)
             if found is not None:
@@ -116,12 +125,42 @@ def _numbers(places: list[tuple[str, int]]) -> dict[str, np.ndarray]:
     return {asked: np.array([number for _, number in sorted(pairs)]) for asked, pairs in grouped.items()}
 
 
+def _askers(
+    rules: tuple[Rule, ...], routes: tuple[Expression, ...], numbers: dict[Expression, int]
+) -> dict[tuple[int, ...], list[str]]:
+    """Group the fields for which only routed rules ask by the routes of these rules."""
+    free = (rule for rule in rules if rule.route is None)
+    everywhere = frozenset[str]().union(*map(fields, routes), *map(_asked, free))
+    asking: dict[str, set[int]] = {}
+    for rule in rules:
+        if rule.route is not None:
+            for asked in _asked(rule) - everywhere:
+                asking.setdefault(asked, set()).add(numbers[rule.route])
+    grouped: dict[tuple[int, ...], list[str]] = {}
+    for asked, known in asking.items():
+        grouped.setdefault(tuple(sorted(known)), []).append(asked)
+    return grouped
+
+
+def _asked(rule: Rule) -> frozenset[str]:
+    names = fields(rule.detection)
+    return names | {KEYWORDS} if has_keywords(rule.detection) else names
+
+
+def _routed(node: Node, route: int | None, questions: int) -> Node:
+    """Add to a rule that the event has to be of its log source."""
+    if route is None:
+        return node
+    parts = node.parts if isinstance(node, AllOf) else (node,)
+    return AllOf((*parts, Routed(route, questions + route)))
+
+
 def _needed(nodes: tuple[Node, ...], none: int) -> tuple[np.ndarray, np.ndarray]:
-    """Questions without which a rule can't be true, all in one array, and where each rule's begin."""
+    """What a rule can't be true without, questions and routes, in one array, and where each rule's begins."""
     needed: list[int] = []
     starts: list[int] = []
     for node in nodes:
         starts.append(len(needed))
         parts = node.parts if isinstance(node, AllOf) else (node,)
-        needed.extend([part.number for part in parts if isinstance(part, Ask)] or [none])
+        needed.extend([part.number for part in parts if isinstance(part, Ask | Routed)] or [none])
     return np.array(needed, dtype=np.intp), np.array(starts, dtype=np.intp)

@@ -20,6 +20,8 @@ class Rule(Struct, frozen=True):
         file: Where it was read, for an archive `archive!member`.
         line: Where its document begins in the file, from 1.
         detection: What it detects.
+        logsource: Product, category and service, as people write them.
+        route: What is true of the events that it looks at; None where nobody knows, or all are to be judged.
     """
 
     id: str
@@ -31,6 +33,8 @@ class Rule(Struct, frozen=True):
     file: str
     line: int
     detection: Expression
+    logsource: str = ""
+    route: Expression | None = None
 
     @property
     def where(self) -> str:

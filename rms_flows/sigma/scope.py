@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,9 @@ from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
 
 KEYWORDS = ""
 """Stands for "any text of the event" where a field's name stands; no field is called so."""
+
+_UNKNOWN: Final = -1
+"""Stands for the verdict of a value that no row had so far."""
 
 
 class Memory:
@@ -26,14 +30,28 @@ class Memory:
         self.verdicts = verdicts
         self._last: dict[tuple[str, str], tuple[int, pa.Array, np.ndarray]] = {}
 
-    def of(self, asked: str, column: str, values: pa.Array) -> np.ndarray:
-        """Give the verdict of each distinct value and, last, of null; batches may share dictionaries."""
+    def of(self, asked: str, column: str, encoded: columns.Encoded, rows: np.ndarray | None) -> np.ndarray:
+        """Give the verdict of each row; of rows that are not among `rows` (None: all) it means nothing.
+
+        Batches may share a dictionary: of its values each is judged once, and only when a row has it.
+        """
         verdicts = self.verdicts[asked]
+        values, codes = encoded.values, encoded.codes
         last = self._last.get((asked, column))
         if last and last[0] == verdicts.generation and columns.same_memory(last[1], values):
-            return last[2]
-        found = np.append(verdicts.of(columns.texts(values)), ABSENT)
-        self._last[asked, column] = (verdicts.generation, values, found)
+            known = last[2]
+        else:
+            known = np.full(len(values) + 1, _UNKNOWN, dtype=np.intp)
+            known[-1] = ABSENT
+            self._last[asked, column] = (verdicts.generation, values, known)
+        found: np.ndarray = known[codes]
+        asking = np.flatnonzero(found == _UNKNOWN) if rows is None else rows[found[rows] == _UNKNOWN]
+        if len(asking):
+            missing = np.unique(codes[asking])
+            known[missing] = verdicts.of(columns.texts(values.take(pa.array(missing))))
+            found[asking] = known[codes[asking]]
+        if rows is not None:
+            found[found == _UNKNOWN] = ABSENT
         return found
 
 
@@ -48,6 +66,9 @@ class Scope:
 
     batch: pa.RecordBatch
     memory: Memory
+    routed: np.ndarray = field(init=False)
+    """Which rows are of which log source: shape (routes, rows), bool."""
+    _looked_at: dict[str, np.ndarray] = field(init=False, default_factory=dict)
     _misfits: columns.Misfits = field(init=False)
     _encoded: dict[str, columns.Encoded | None] = field(init=False, default_factory=dict)
     _rows: dict[str, list[np.ndarray]] = field(init=False, default_factory=dict)
@@ -60,11 +81,30 @@ class Scope:
         self._mark = np.zeros(self.batch.num_rows, dtype=bool)
         self.all_rows = np.arange(self.batch.num_rows)
 
+    def route(self, routed: np.ndarray, askers: Mapping[tuple[int, ...], Sequence[str]]) -> None:
+        """Tell which rows are of which log source: a field is looked at only where a rule asks for it.
+
+        Args:
+            routed: Shape (routes, rows), bool.
+            askers: Routes → the fields (or KEYWORDS) for which only rules of these routes ask.
+        """
+        self.routed = routed
+        for routes, fields in askers.items():
+            rows = np.flatnonzero(routed[list(routes)].any(axis=0))
+            if len(rows) < self.batch.num_rows:
+                self._looked_at.update(dict.fromkeys(fields, rows))
+
     def verdicts(self, asked: str) -> list[np.ndarray]:
-        """Verdict of each row, shape (rows,), of the field; for KEYWORDS one for each text column."""
+        """Verdict of each row, shape (rows,), of the field; for KEYWORDS one for each text column.
+
+        Rows of log sources whose rules don't ask for the field may have any verdict.
+        """
         found = self._rows.get(asked)
         if found is None:
-            if asked == KEYWORDS:
+            rows = self._looked_at.get(asked)
+            if rows is not None and not len(rows):
+                found = []
+            elif asked == KEYWORDS:
                 found = [self._verdict(asked, name, c) for name, c in columns.text_columns(self.batch)]
                 if texts := self._misfits.texts:
                     found.append(self._with(asked, self._nothing(), texts))
@@ -78,8 +118,7 @@ class Scope:
         return found
 
     def _verdict(self, asked: str, name: str, column: pa.Array) -> np.ndarray:
-        encoded = self._encode(name, column)
-        return np.asarray(self.memory.of(asked, name, encoded.values)[encoded.codes])
+        return self.memory.of(asked, name, self._encode(name, column), self._looked_at.get(asked))
 
     def _nothing(self) -> np.ndarray:
         return np.full(self.batch.num_rows, ABSENT, dtype=np.intp)

@@ -14,6 +14,7 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
+from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 from sigma.types import (
     CompareOperators,
@@ -64,6 +65,10 @@ _FLAGS: Final = {
     SigmaRegularExpressionFlag.MULTILINE: "m",
     SigmaRegularExpressionFlag.DOTALL: "s",
 }
+
+
+BROKEN: Final = (SigmaError, AttributeError, TypeError, KeyError, ValueError, RecursionError)
+"""What pySigma raises for a document that isn't what it expects."""
 
 
 def detection(rule: SigmaRule) -> Expression:
