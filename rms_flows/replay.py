@@ -21,6 +21,7 @@ from rms_flows.flow.build import Choices, build
 from rms_flows.flow.launch import launch
 from rms_flows.flow.summary import Summary
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
+from rms_flows.sigma.pipelines import resolve
 
 __all__ = ["Crew", "Progress", "Summary", "archive", "detect", "replay"]
 
@@ -108,7 +109,7 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
                 inputs=("input",),
                 parameters={
                     "rules": _absolute(rules),
-                    "pipelines": _absolute(pipelines),
+                    "pipelines": _absolute([resolve(path) for path in pipelines]),
                     "routes": _absolute(routes),
                     "routing": routing,
                 },

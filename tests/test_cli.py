@@ -74,6 +74,8 @@ def test_help_answers_at_once_and_loads_nothing_heavy():
         ["rules", "lint"],
         ["rules", "compile"],
         ["rules", "coverage"],
+        ["rules", "explain"],
+        ["rules", "test"],
     ],
 )
 def test_every_command_has_help_with_examples(command):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rms_flows import sigma
 from rms_flows.sigma import pack
-from rms_flows.sigma.load import _read
+from rms_flows.sigma.load import read
 
 RULE = """
 title: Shell
@@ -41,13 +41,13 @@ def rules(tmp_path):
 def test_what_comes_out_of_a_pack_is_what_was_read(packs, rules, monkeypatch):
     first = sigma.load([rules])
     assert (len(first.rules), len(first.refused), len(list(packs.iterdir()))) == (1, 1, 1)
-    monkeypatch.setattr(sys.modules["rms_flows.sigma.load"], "_read", None)  # whoever calls it fails
+    monkeypatch.setattr(sys.modules["rms_flows.sigma.load"], "read", None)  # whoever calls it fails
     assert sigma.load([rules]) == first
 
 
 def test_all_rules_of_sigmahq_survive(packs, datasets):
     archive = datasets / "sigmahq-rules-8eaafff1f.tar.gz"
-    assert sigma.load([archive]) == sigma.load([archive]) == _read([archive])
+    assert sigma.load([archive]) == sigma.load([archive]) == read([archive])[0]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_a_change_of_the_rules_is_seen(packs, rules, change):
     before = sigma.load([rules])
     change(rules)
     assert sigma.load([rules]) != before
-    assert sigma.load([rules]) == _read([rules], [])
+    assert sigma.load([rules]) == read([rules])[0]
 
 
 def test_a_pipeline_is_part_of_the_rules(packs, rules):
     pipeline = rules.parent / "map.yml"
     pipeline.write_text("transformations: [{type: field_name_mapping, mapping: {Image: process.executable}}]")
     assert sigma.load([rules], [pipeline]) != sigma.load([rules])
-    assert sigma.load([rules], [pipeline]) == _read([rules], [pipeline])
+    assert sigma.load([rules], [pipeline]) == read([rules], [pipeline])[0]
 
 
 @given(st.floats(0, 1, exclude_max=True))
@@ -77,7 +77,7 @@ def test_a_damaged_pack_is_none(tmp_path_factory, part):
     """Guards against trust in a file that anybody may have written: types are checked, nothing is run."""
     folder = tmp_path_factory.mktemp("packs")
     (folder / "a.yml").write_text(RULE)
-    whole = _read([folder / "a.yml"], [])
+    whole = read([folder / "a.yml"])[0]
     file = folder / "x.pack"
     pack.keep(file, whole)
     content = bytearray(file.read_bytes())

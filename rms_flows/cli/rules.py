@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rms_flows.cli import options, show
+from rms_flows.cli import cases, explain, options, show
 
 if TYPE_CHECKING:
     from rms_flows.flow.survey import Coverage
     from rms_flows.sigma import Fate
 
 app = typer.Typer(help="Look after Sigma rules.", no_args_is_help=True)
+app.command("explain", epilog=explain.EPILOG)(explain.explain)
+app.command("test", epilog=cases.EPILOG)(cases.run_tests)
 
 _LINT_EPILOG = """Examples:
 

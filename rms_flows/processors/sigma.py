@@ -15,12 +15,13 @@ from rms_flows.errors import DocumentError
 from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.report.build import EVENT_COLUMNS, Rule, many_rules
+from rms_flows.sigma.pipelines import ours
 
 
 def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
     """Load and compile the rules; raises DocumentError where there are none."""
     paths = [_inside(folder, str(path), f"{manifest_id}.rules") for path in parameters["rules"]]
-    pipelines = [_inside(folder, str(path), f"{manifest_id}.pipelines") for path in parameters["pipelines"]]
+    pipelines = [_pipeline(folder, str(path), f"{manifest_id}.pipelines") for path in parameters["pipelines"]]
     tables = [_inside(folder, str(path), f"{manifest_id}.routes") for path in parameters["routes"]]
     routing = parameters["routing"]
     loaded = sigma.load(paths, pipelines, routing=routing, routes=tables)
@@ -68,6 +69,12 @@ def _inside(folder: Path, path: str, where: str) -> Path:
     return whole
 
 
+def _pipeline(folder: Path, path: str, where: str) -> Path:
+    """Resolve a pipeline: a file in the document's folder, else one of ours by name."""
+    inside = _inside(folder, path, where)
+    return inside if inside.exists() else ours().get(path, inside)
+
+
 PROCESSOR: Final = Processor(
     ProcessorDefinition(
         id="sigma",
@@ -88,7 +95,8 @@ PROCESSOR: Final = Processor(
             ),
             Parameter(
                 name="pipelines",
-                description="pySigma pipelines (YAML) that map fields and fill in placeholders.",
+                description="pySigma pipelines (YAML) that map fields and fill in placeholders; "
+                "ours by name: ecs, iot, windows, zeek.",
                 dataType="list",
                 defaultValue=[],
             ),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rms_flows.errors import DocumentError, RuleError
+from rms_flows.sigma.pipelines import resolve
 from rms_flows.sigma.rules import Rule, RuleSet
+
+if TYPE_CHECKING:
+    from sigma.rule import SigmaRule
 
 
 def load(
@@ -36,20 +41,29 @@ def load(
     from rms_flows.sigma import pack  # noqa: PLC0415  who evaluates no rules does not wait for it
 
     tables = tuple(routes) if routing else None
+    pipelines = tuple(map(resolve, pipelines))
     place = pack.place(paths, pipelines, tables)
     if place is not None and (kept := pack.read(place)) is not None:
         return kept
-    loaded = _read(paths, pipelines, tables)
+    loaded, _ = read(paths, pipelines, tables)
     if place is not None:
         pack.keep(place, loaded)
     return loaded
 
 
-def _read(
+def read(
     paths: Sequence[Path], pipelines: Sequence[Path] = (), tables: Sequence[Path] | None = ()
-) -> RuleSet:
+) -> tuple[RuleSet, dict[str, SigmaRule]]:
+    """Read the documents themselves: rules, and by their ids what pySigma made of them.
+
+    Args:
+        paths: As for `load`.
+        pipelines: Files of pipelines.
+        tables: Tables of routes besides ours; None doesn't route.
+    """
     from rms_flows.sigma.files import read_files  # noqa: PLC0415  pySigma takes 0.4 s to import
-    from rms_flows.sigma.parse import Found, make_rule, read_pipelines  # noqa: PLC0415
+    from rms_flows.sigma.mapping import read_pipelines  # noqa: PLC0415
+    from rms_flows.sigma.parse import Found, make_rule  # noqa: PLC0415
     from rms_flows.sigma.routes import Routes  # noqa: PLC0415
 
     found = Found()
@@ -62,12 +76,13 @@ def _read(
             raise DocumentError(
                 "no rule files", where=str(path), remedy="expected .yml files or an archive of them"
             )
-    mapping = read_pipelines(pipelines)
-    routes = None if tables is None else Routes(tables, mapping)
+    pipeline = read_pipelines(pipelines)
+    routes = None if tables is None else Routes(tables, pipeline)
     rules: dict[str, Rule] = {}
+    understood: dict[str, SigmaRule] = {}
     for document, parsed in found.rules:
         try:
-            rule = make_rule(document, parsed, found.filters, mapping, routes)
+            rule = make_rule(document, parsed, found.filters, pipeline, routes)
         except RuleError as error:
             found.refuse(document, f"{error.problem}; {error.remedy}")
             continue
@@ -76,5 +91,6 @@ def _read(
                 document, f"the id {rule.id} is taken by {rules[rule.id].where}; give it an id of its own"
             )
         else:
-            rules[rule.id] = rule
-    return RuleSet(tuple(rules.values()), tuple(sorted(found.refused, key=lambda r: (r.file, r.line))))
+            rules[rule.id], understood[rule.id] = rule, parsed
+    refused = tuple(sorted(found.refused, key=lambda r: (r.file, r.line)))
+    return RuleSet(tuple(rules.values()), refused), understood

@@ -47,7 +47,7 @@ class Alike:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
         pairs = zip(scope.values(self.same.field, chosen), scope.values(self.same.other, chosen), strict=True)
-        hit = np.fromiter((_alike(self.same, a, b) for a, b in pairs), dtype=bool, count=len(chosen))
+        hit = np.fromiter((alike(self.same, a, b) for a, b in pairs), dtype=bool, count=len(chosen))
         return np.asarray(chosen[hit])
 
 
@@ -132,7 +132,8 @@ Node = Ask | Alike | Routed | AllOf | OneOf | Opposite
 
 
 @lru_cache(maxsize=65_536)
-def _alike(same: Same, a: Value | None, b: Value | None) -> bool:
+def alike(same: Same, a: Value | None, b: Value | None) -> bool:
+    """Compare the values of two fields; None is an absent one."""
     if a is None or b is None:
         return False
     return any(

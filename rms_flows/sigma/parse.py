@@ -8,20 +8,18 @@ import re
 import uuid
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from sigma.collection import SigmaCollection
-from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
-from rms_flows.errors import DocumentError, RuleError
+from rms_flows.errors import RuleError
 from rms_flows.sigma.expression import digest
 from rms_flows.sigma.files import Document, documents, reason
+from rms_flows.sigma.mapping import apply
 from rms_flows.sigma.regex import Engine
 from rms_flows.sigma.routes import Routes, logsource, write
 from rms_flows.sigma.rules import Refused, Rule
@@ -117,7 +115,7 @@ def make_rule(
         for one in filters:
             one.apply_on_rule(parsed)
         if mapping is not None:
-            mapping.apply(parsed)
+            apply(mapping, parsed)
         meaning = detection(parsed)
         route = None if routes is None else routes.find(source)
     except BROKEN as error:
@@ -136,19 +134,3 @@ def make_rule(
         logsource=write(source),
         route=route,
     )
-
-
-def read_pipelines(paths: Sequence[Path]) -> ProcessingPipeline | None:
-    """Read pipelines into one, applied in their order."""
-    joined: ProcessingPipeline | None = None
-    for path in paths:
-        try:
-            one = ProcessingPipeline.from_yaml(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SigmaError, yaml.YAMLError) as error:
-            raise DocumentError(
-                f"no pySigma pipeline: {reason(error)}",
-                where=str(path),
-                remedy="see pySigma's documentation",
-            ) from None
-        joined = one if joined is None else joined + one
-    return joined

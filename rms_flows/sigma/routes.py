@@ -14,6 +14,7 @@ from rms_flows.errors import DocumentError, RuleError
 from rms_flows.model import Route, RouteTable, load
 from rms_flows.sigma.expression import Expression, Test, disjunction, negation
 from rms_flows.sigma.files import reason
+from rms_flows.sigma.mapping import apply
 from rms_flows.sigma.predicate import Present
 from rms_flows.sigma.translate import BROKEN, detection
 
@@ -93,7 +94,7 @@ class Routes:
         }
         rule = SigmaRule.from_dict(content)
         if self._mapping is not None:
-            self._mapping.apply(rule)
+            apply(self._mapping, rule)
         return disjunction([UNKNOWN, detection(rule)])
 
 

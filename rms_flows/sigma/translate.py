@@ -85,16 +85,17 @@ def _node(node: Any) -> Expression:
         case ConditionNOT():
             return negation(_node(node.args[0]))
         case ConditionFieldEqualsValueExpression():
-            return _test(node.field, node.value)
+            return value_of(node.field, node.value)
         case ConditionValueExpression():
-            return _test(None, node.value)
+            return value_of(None, node.value)
     raise RuleError("the condition is empty", remedy="name at least one detection in it")
 
 
-def _test(field: str | None, value: Any) -> Expression:  # noqa: PLR0911 - one return a kind of value
+def value_of(field: str | None, value: Any) -> Expression:  # noqa: PLR0911 - one return a kind of value
+    """Give the meaning of one value of a field, None of a keyword; raises RuleError."""
     match value:
         case SigmaExpansion():
-            return disjunction(_test(field, one) for one in value.values)
+            return disjunction(value_of(field, one) for one in value.values)
         case SigmaNull():
             return negation(Test(_named(field, "null"), Present()))
         case SigmaExists():
