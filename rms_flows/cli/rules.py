@@ -25,26 +25,56 @@ _LINT_EPILOG = """Examples:
 
 rms rules lint rules/
 
-rms rules lint sigma-rules.tar.gz --strict --json
+rms rules lint sigma-rules.tar.gz --ignore missing --ignore twin --strict
+
+rms rules lint rules/ --json
 """
 
 
 @app.command("lint", epilog=_LINT_EPILOG)
-def lint(rules: options.Rules, strict: options.Strict = False, as_json: options.AsJson = False) -> None:
-    """Load rules as a run would and name each one that would be refused, with file, line and reason."""
+def lint(
+    rules: options.Rules,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore", metavar="CHECK", help="Leave out remarks of this kind; may come repeatedly."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a rule is refused or remarked on.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Name each rule that would be refused, and each that may not mean what its author thinks."""
     from rms_flows import sigma
+    from rms_flows.sigma.lint import CHECKS
+    from rms_flows.sigma.lint import lint as look
 
+    if unknown := sorted(set(ignore or ()) - CHECKS.keys()):
+        raise typer.BadParameter(
+            f"no check is called {unknown[0]!r}; there are {', '.join(CHECKS)}", param_hint="--ignore"
+        )
     loaded = sigma.load(rules)
+    remarks = [one for one in look(rules) if one.check not in (ignore or ())]
+    counts = Counter(one.check for one in remarks)
     if as_json:
-        refused = [
-            {"where": rule.where, "rule": rule.title, "reason": rule.reason} for rule in loaded.refused
-        ]
-        typer.echo(json.dumps({"evaluated": len(loaded.rules), "refused": refused}, indent=2))
+        whole = {
+            "evaluated": len(loaded.rules),
+            "refused": [
+                {"where": rule.where, "rule": rule.title, "reason": rule.reason} for rule in loaded.refused
+            ],
+            "remarks": remarks,
+        }
+        typer.echo(msgspec.json.format(msgspec.json.encode(whole)).decode())
     else:
         for rule in loaded.refused:
-            typer.echo(f"{rule.where}: {rule.title}: {rule.reason}")
+            typer.echo(f"{rule.where}: {rule.title}: refused: {rule.reason}")
+        for one in remarks:
+            typer.echo(f"{one.where}: {one.rule}: {one.check}: {one.message}")
+        for check, count in counts.most_common():
+            typer.echo(f"{count:6,} {check}: {CHECKS[check]}")
         typer.echo(f"{len(loaded.rules)} rules can be evaluated, {len(loaded.refused)} are refused")
-    if strict and loaded.refused:
+    if strict and (loaded.refused or remarks):
         raise typer.Exit(1)
 
 

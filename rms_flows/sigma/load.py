@@ -13,6 +13,8 @@ from rms_flows.sigma.rules import Rule, RuleSet
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
 
+    from rms_flows.sigma.parse import Found
+
 
 def load(
     paths: Sequence[Path],
@@ -61,28 +63,19 @@ def read(
         pipelines: Files of pipelines.
         tables: Tables of routes besides ours; None doesn't route.
     """
-    from rms_flows.sigma.files import read_files  # noqa: PLC0415  pySigma takes 0.4 s to import
-    from rms_flows.sigma.mapping import read_pipelines  # noqa: PLC0415
-    from rms_flows.sigma.parse import Found, make_rule  # noqa: PLC0415
+    from rms_flows.sigma.mapping import read_pipelines  # noqa: PLC0415  pySigma takes 0.4 s to import
+    from rms_flows.sigma.parse import make_rule  # noqa: PLC0415
     from rms_flows.sigma.routes import Routes  # noqa: PLC0415
 
-    found = Found()
-    for path in paths:
-        count = 0
-        for name, text in read_files(Path(path)):
-            count += 1
-            found.parse(name, text)
-        if not count:
-            raise DocumentError(
-                "no rule files", where=str(path), remedy="expected .yml files or an archive of them"
-            )
+    found = gather(paths)
     pipeline = read_pipelines(pipelines)
     routes = None if tables is None else Routes(tables, pipeline)
+    filters = [one for _, one in found.filters]
     rules: dict[str, Rule] = {}
     understood: dict[str, SigmaRule] = {}
     for document, parsed in found.rules:
         try:
-            rule = make_rule(document, parsed, found.filters, pipeline, routes)
+            rule = make_rule(document, parsed, filters, pipeline, routes)
         except RuleError as error:
             found.refuse(document, f"{error.problem}; {error.remedy}")
             continue
@@ -94,3 +87,21 @@ def read(
             rules[rule.id], understood[rule.id] = rule, parsed
     refused = tuple(sorted(found.refused, key=lambda r: (r.file, r.line)))
     return RuleSet(tuple(rules.values()), refused), understood
+
+
+def gather(paths: Sequence[Path]) -> Found:
+    """Parse all documents; none is evaluated, filters and pipelines are not applied yet."""
+    from rms_flows.sigma.files import read_files  # noqa: PLC0415
+    from rms_flows.sigma.parse import Found  # noqa: PLC0415
+
+    found = Found()
+    for path in paths:
+        count = 0
+        for name, text in read_files(Path(path)):
+            count += 1
+            found.parse(name, text)
+        if not count:
+            raise DocumentError(
+                "no rule files", where=str(path), remedy="expected .yml files or an archive of them"
+            )
+    return found

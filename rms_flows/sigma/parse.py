@@ -34,7 +34,7 @@ class Found:
 
     def __init__(self) -> None:
         self.rules: list[tuple[Document, SigmaRule]] = []
-        self.filters: list[SigmaFilter] = []
+        self.filters: list[tuple[Document, SigmaFilter]] = []
         self.refused: list[Refused] = []
 
     def refuse(self, document: Document, why: str) -> None:
@@ -70,7 +70,7 @@ class Found:
         except BROKEN as error:
             self.refuse(document, reason(error))
             return
-        self.filters.extend(collection.filters)
+        self.filters.extend((document, one) for one in collection.filters)
         self.rules.extend((document, rule) for rule in collection.rules if isinstance(rule, SigmaRule))
 
 

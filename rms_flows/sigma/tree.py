@@ -111,19 +111,24 @@ def _detection(detection: SigmaDetection, label: str) -> Branch | None:
 
 
 def _item(item: SigmaDetectionItem) -> Branch:
-    names = [reverse_modifier_mapping[modifier.__name__] for modifier in item.modifiers]
-    label = "|".join([item.field or "", *names]) or "keyword"
+    name = label(item)
     values = item.value or [SigmaNull()]
     written = _written(item)
     parts = [
         Branch(text, leaf=value_of(item.field, value)) for text, value in zip(written, values, strict=True)
     ]
     if len(parts) == 1:
-        found = Branch(f"{label}: {parts[0].label}", leaf=parts[0].leaf)
+        found = Branch(f"{name}: {parts[0].label}", leaf=parts[0].leaf)
     else:
         every = item.value_linking is ConditionAND
-        found = Branch(label, "all" if every else "any", tuple(parts), values=True)
-    return Branch(f"{label}, negated", "not", (found,)) if item.negated else found
+        found = Branch(name, "all" if every else "any", tuple(parts), values=True)
+    return Branch(f"{name}, negated", "not", (found,)) if item.negated else found
+
+
+def label(item: SigmaDetectionItem) -> str:
+    """Write field and modifiers as they stand in the rule: `CommandLine|contains|all`, or `keyword`."""
+    names = [reverse_modifier_mapping[modifier.__name__] for modifier in item.modifiers]
+    return "|".join([item.field or "", *names]) or "keyword"
 
 
 def _written(item: SigmaDetectionItem) -> list[str]:
