@@ -138,6 +138,11 @@ def _predicate(value: Any, *, keyword: bool) -> Predicate:
 def _number(value: SigmaNumber, order: Order) -> Number | TimePart:
     if isinstance(value, SigmaTimestampPart):
         return TimePart(cast("Unit", value.timestamp_part.name.lower()), order, value.number)
+    if isinstance(value.number, float) and value.number.is_integer():  # what pySigma makes of 2**53 + 1
+        raise RuleError(
+            f"an integer near {value.number:.0f} is more than a double holds",
+            remedy="write it as text, in quotes",
+        )
     return Number(order, value.number)
 
 
