@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from rms_flows.sigma import scope
+
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
 
@@ -32,6 +34,15 @@ def own_cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(
         (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     )
+
+
+@pytest.fixture(scope="module", params=["text by text", "columns"])
+def both_searches(request):
+    """Evaluate rules with each of the two searches for literals, which change when enough text has come."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "columns":
+            patch.setattr(scope, "ENOUGH", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from sigma.modifiers import modifier_mapping
 from rms_flows import sigma
 from tests.decoding import run
 
+pytestmark = pytest.mark.usefixtures("both_searches")
+
 FILES = sorted((Path(__file__).parent / "conformance").glob("*.yml"))
 TOPICS = {file.stem: yaml.safe_load(file.read_text("utf-8")) for file in FILES}
 CASES = [

@@ -20,6 +20,8 @@ from rms_flows.sigma.fold import fold
 from rms_flows.sigma.predicate import Number, Present, Regex, Text, Wildcards
 from rms_flows.sigma.rules import Rule, RuleSet
 
+pytestmark = pytest.mark.usefixtures("both_searches")
+
 FIELDS = ("a", "b", "c.d")
 WORD = st.text("aB-5\n", max_size=4) | st.sampled_from(["5", "5.0", "-1", "", "Ab", "\u017f", "S"])
 LITERAL = st.text("ab-5s", min_size=1, max_size=2)
@@ -238,3 +240,13 @@ def test_a_plan_can_be_sent_to_a_worker_before_its_first_batch():
     loaded = rules(Leaf("a", Text("is", "x")))
     again = sigma.compile(pickle.loads(pickle.dumps(loaded)))  # noqa: S301 - our own bytes
     assert again.match(pa.record_batch({"a": pa.array(["x"])})).row.tolist() == [0]
+
+
+@pytest.mark.parametrize(("kind", "size"), [(pa.int8(), 128), (pa.uint8(), 256)])
+def test_null_has_a_number_beside_as_many_values_as_the_type_of_codes_can_name(kind, size):
+    """The code of null is the number of values, which a narrow type would wrap to another value's."""
+    codes = pa.array([0, None, 1, size - 1], kind)
+    column = pa.DictionaryArray.from_arrays(codes, pa.array([f"v{number}" for number in range(size)]))
+    plan = sigma.compile(rules(Leaf("a", Present()), Leaf("a", Text("is", "v0"))))
+    found = plan.match(pa.record_batch({"a": column}))
+    assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == [(0, 0), (0, 1), (2, 0), (3, 0)]

@@ -8,6 +8,8 @@ import pytest
 from rms_flows import sigma
 from rms_flows.schema import MISFIT
 
+pytestmark = pytest.mark.usefixtures("both_searches")
+
 
 @pytest.fixture
 def hits(tmp_path):

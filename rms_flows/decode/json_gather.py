@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rms_flows.decode.json_kernel import HEX, SIMPLE, Tokens, compiled
+from rms_flows.compiled import compiled
+from rms_flows.decode.json_kernel import HEX, SIMPLE, Tokens
 from rms_flows.decode.kinds import ESCAPED
 from rms_flows.decode.simd import WIDTH, copy, lowest
 

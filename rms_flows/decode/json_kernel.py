@@ -11,12 +11,11 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from rms_flows.compiled import compiled
 from rms_flows.decode.kinds import BOOLEAN, ESCAPED, FLOAT, INTEGER, LIST, NULL, PLAIN
 from rms_flows.decode.simd import WIDTH, ends, escapes, leading, lowest, unequal, word
 
@@ -39,18 +38,6 @@ _LEAST = np.uint64(1 << 63)  # the least integer, without its sign
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: spreads bits upwards
 _EVEN = np.uint64(0x5555555555555555)
-
-_F = TypeVar("_F", bound=Callable[..., object])
-
-
-def compiled(function: _F) -> _F:
-    """Compile with Numba; the machine code is kept on disk, beside the module where that can be written.
-
-    Without Numba's run time (`_nrt`), since nothing is allocated here: counting references to each array in
-    each call of these small functions took two thirds of the time.
-    """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "boundscheck": False, "_nrt": False}
-    return cast("_F", njit(**options)(function))
 
 
 class Keys(NamedTuple):

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from rms_flows.schema import ENVELOPE, MISFIT, OPTIONAL_ENVELOPE
 from rms_flows.sigma.verdicts import Value
 
+_LONG = 100
+"""Bytes a row from which on texts are taken as they come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -29,15 +32,34 @@ class Encoded:
 
 
 def encode(column: pa.Array) -> Encoded:
-    """Encode a column; one that is a dictionary already keeps it, for its memory to be recognized."""
+    """Encode a column; one that is a dictionary already keeps it, for its memory to be recognized.
+
+    Long texts are taken as they come, maybe twice: to find equal ones takes as long as to judge them.
+    """
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return _encode_lists(column)
+    if pa.types.is_string(column.type) and column.nbytes > _LONG * len(column):
+        codes = np.arange(len(column))
+        return Encoded(column, np.where(_valid(column), codes, len(column)) if column.null_count else codes)
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices
-    if codes.null_count:
-        codes = pc.fill_null(codes.cast(pa.int32()), len(column.dictionary))
-    return Encoded(column.dictionary, codes.to_numpy(zero_copy_only=False))
+    return Encoded(column.dictionary, _codes(column.indices, len(column.dictionary)))
+
+
+def _codes(indices: pa.Array, null: int) -> np.ndarray:
+    """Give indices with a number for null, by the buffers: in small batches Arrow's calls cost more."""
+    if not indices.null_count:
+        return np.asarray(indices.to_numpy())
+    numbers = np.frombuffer(indices.buffers()[1], indices.type.to_pandas_dtype())
+    here = numbers[indices.offset : indices.offset + len(indices)]
+    return np.where(_valid(indices), here.astype(np.int64), null)  # a narrow type may have no number for null
+
+
+def _valid(column: pa.Array) -> np.ndarray:
+    """Tell which rows of a column with nulls have a value; shape (rows,), bool."""
+    bits = np.frombuffer(column.buffers()[0], np.uint8)
+    end = column.offset + len(column)
+    return np.unpackbits(bits, count=end, bitorder="little")[column.offset :].view(np.bool_)
 
 
 def _encode_lists(column: pa.Array) -> Encoded:
@@ -46,6 +68,14 @@ def _encode_lists(column: pa.Array) -> Encoded:
     numbers = {row: i for i, row in enumerate(distinct)}
     codes = np.array([len(numbers) if row is None else numbers[row] for row in rows], dtype=np.int32)
     return Encoded(pa.array([list(row) for row in distinct], type=column.type), codes)
+
+
+def as_strings(values: pa.Array) -> pa.Array | None:
+    """Write distinct values as an array of strings, the way of `texts`; None where that takes a loop."""
+    kind = values.type
+    if pa.types.is_string(kind):
+        return values
+    return values.cast(pa.string()) if pa.types.is_integer(kind) or pa.types.is_boolean(kind) else None
 
 
 def texts(values: pa.Array) -> list[Value | None]:
@@ -105,6 +135,11 @@ def _inside(column: pa.Array, path: str) -> pa.Array | None:
     return column
 
 
+def is_empty(column: pa.Array) -> bool:
+    """Tell whether no row has a value, which is as good as no column."""
+    return bool(column.null_count == len(column))
+
+
 def text_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
     """Give the columns that keywords look at: all text of the event, but none of the envelope."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -114,6 +149,8 @@ def text_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
 
 def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
     kind = column.type
+    if is_empty(column):
+        return
     if pa.types.is_struct(kind):
         for i in range(kind.num_fields):
             child = kind.field(i).name

@@ -13,14 +13,14 @@ from msgspec import Struct
 from rms_flows.sigma.predicate import Predicate
 
 
-class Test(Struct, frozen=True, tag=True):
+class Test(Struct, frozen=True, tag=True, gc=False):
     """A predicate on a field; `field` None asks for any text of the event (a keyword)."""
 
     field: str | None
     predicate: Predicate
 
 
-class Same(Struct, frozen=True, tag=True):
+class Same(Struct, frozen=True, tag=True, gc=False):
     """A field equals another, or starts, ends with it, contains it; false where either is absent."""
 
     field: str
@@ -30,19 +30,19 @@ class Same(Struct, frozen=True, tag=True):
     cased: bool = False
 
 
-class And(Struct, frozen=True, tag=True):
+class And(Struct, frozen=True, tag=True, gc=False):
     """All parts are true."""
 
     parts: tuple[Expression, ...]
 
 
-class Or(Struct, frozen=True, tag=True):
+class Or(Struct, frozen=True, tag=True, gc=False):
     """At least one part is true."""
 
     parts: tuple[Expression, ...]
 
 
-class Not(Struct, frozen=True, tag=True):
+class Not(Struct, frozen=True, tag=True, gc=False):
     """The part is false."""
 
     part: Expression

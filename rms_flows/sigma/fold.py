@@ -8,16 +8,18 @@ form.
 from __future__ import annotations
 
 import re
-import sys
 from typing import Final
 
 # Added to the simple foldings by Unicode 15.1; Python has no lower case for them.
 _LATER = {0x1FD3: 0x0390, 0x1FE3: 0x03B0, 0xFB05: 0xFB06}
 
+_LAST: Final = 0x1FFFF
+"""No character of a later plane has case."""
+
 
 def _table() -> dict[int, int]:
     table = dict(_LATER)
-    for code in range(0x80, sys.maxunicode + 1):
+    for code in range(0x80, _LAST + 1):
         char = chr(code)
         folded = char.casefold()
         if len(folded) > 1:  # only a full folding: the simple one is the lower case, if that is one character

@@ -14,7 +14,7 @@ Order = Literal["eq", "lt", "lte", "gt", "gte"]
 Unit = Literal["minute", "hour", "day", "week", "month", "year"]
 
 
-class Text(Struct, frozen=True, tag=True):
+class Text(Struct, frozen=True, tag=True, gc=False):
     """The value is, contains, starts or ends with a literal, which is folded unless `cased`."""
 
     how: How
@@ -22,7 +22,7 @@ class Text(Struct, frozen=True, tag=True):
     cased: bool = False
 
 
-class Wildcards(Struct, frozen=True, tag=True):
+class Wildcards(Struct, frozen=True, tag=True, gc=False):
     """The value fits a pattern with wildcards.
 
     Args:
@@ -36,20 +36,20 @@ class Wildcards(Struct, frozen=True, tag=True):
     cased: bool = False
 
 
-class Regex(Struct, frozen=True, tag=True):
+class Regex(Struct, frozen=True, tag=True, gc=False):
     """An RE2 pattern, flags included, is found somewhere in the value."""
 
     pattern: str
 
 
-class Number(Struct, frozen=True, tag=True):
+class Number(Struct, frozen=True, tag=True, gc=False):
     """The value, read as a number, stands in an order to another; what isn't a number does not."""
 
     order: Order
     number: int | float
 
 
-class TimePart(Struct, frozen=True, tag=True):
+class TimePart(Struct, frozen=True, tag=True, gc=False):
     """A part of the value, read as a time in UTC, stands in an order to a number; weeks are ISO weeks."""
 
     unit: Unit
@@ -57,13 +57,13 @@ class TimePart(Struct, frozen=True, tag=True):
     number: int | float
 
 
-class Network(Struct, frozen=True, tag=True):
+class Network(Struct, frozen=True, tag=True, gc=False):
     """The value is an address in a network."""
 
     cidr: str
 
 
-class Present(Struct, frozen=True, tag=True):
+class Present(Struct, frozen=True, tag=True, gc=False):
     """The field has a value, be it the empty text."""
 
 

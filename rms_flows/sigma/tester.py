@@ -13,7 +13,7 @@ from typing import Any, Final
 import re2
 
 from rms_flows.sigma.fold import fold
-from rms_flows.sigma.literals import Literals
+from rms_flows.sigma.literals import Literals, Pattern, fitting
 from rms_flows.sigma.predicate import (
     Network,
     Number,
@@ -73,16 +73,16 @@ class Tester:
     """The predicates of one field; `hits` gives the indices of those that are true of a value."""
 
     def __init__(self, predicates: Sequence[Predicate]) -> None:
-        self._folded, self._cased = Literals(), Literals()
+        self.folded, self.cased = Literals(), Literals()
         present: list[int] = []
         self._numbers: list[tuple[int, Number]] = []
         self._times: list[tuple[int, TimePart]] = []
         self._networks: list[tuple[int, Any]] = []
-        self._regexes: list[tuple[int, Any]] = []
+        self._regexes: list[Pattern] = []
         for identity, predicate in enumerate(predicates):
             match predicate:
                 case Text() | Wildcards():
-                    (self._cased if predicate.cased else self._folded).add(identity, predicate)
+                    (self.cased if predicate.cased else self.folded).add(identity, predicate)
                 case Present():
                     present.append(identity)
                 case Number():
@@ -93,20 +93,23 @@ class Tester:
                     self._networks.append((identity, ipaddress.ip_network(cidr)))
                 case Regex(pattern):
                     self._regexes.append((identity, re2.compile(pattern)))
-        self._folded.close()
-        self._cased.close()
-        self._present = frozenset(present)
+        self.folded.close()
+        self.cased.close()
+        self.present = frozenset(present)
+        """What is true of any value."""
 
     def hits(self, text: str) -> frozenset[int]:
         """Give the indices of the predicates that are true of `text`."""
-        found: list[int] = []
-        if self._folded:
-            self._folded.collect(fold(text), found)
-        if self._cased:
-            self._cased.collect(text, found)
-        for identity, regex in self._regexes:
-            if regex.search(text) is not None:
-                found.append(identity)
+        found = self.others(text)
+        if self.folded:
+            found.extend(self.folded.hits(fold(text)))
+        if self.cased:
+            found.extend(self.cased.hits(text))
+        return self.present.union(found) if found else self.present
+
+    def others(self, text: str) -> list[int]:
+        """Give those that are true of `text` and no matter of literals."""
+        found = list(fitting(self._regexes, text))
         if self._numbers and (value := number(text)) is not None:
             found.extend(i for i, asked in self._numbers if ORDERS[asked.order](value, asked.number))
         for identity, asked in self._times:
@@ -115,7 +118,16 @@ class Tester:
                 found.append(identity)
         if self._networks and _ADDRESS.fullmatch(text):
             found.extend(self._within(text))
-        return self._present.union(found) if found else self._present
+        return found
+
+    @property
+    def others_begin_with(self) -> bytes | None:
+        """First bytes of the texts of which `others` may give any; None: all."""
+        if self._regexes or self._times:
+            return None
+        return (b"-0123456789" if self._numbers else b"") + (
+            b":0123456789ABCDEFabcdef" if self._networks else b""
+        )
 
     def _within(self, text: str) -> Iterator[int]:
         try:
