@@ -32,6 +32,8 @@ _ROWS = 500_000
 _GROUPS = 8
 _TO_MICROSECONDS = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
 _ALL_DIFFERENT = frozenset({"event.id", "rms.origin"})
+_LARGE = 1_500_000  # bytes of a column of a row group, more than a dictionary and its codes take
+_A_VALUE = 8  # bytes, more than a code takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class ParquetSource:
 
     Guarantee: a row has the `event.id` it was archived with; one that has none gets its id from the content
     of its file and its place in it, so that the same file gives the same events wherever it lies. Row groups
-    whose statistics or whose partition (`rms.source=…/day=…`) lie outside the window are not read. Text comes
-    as dictionaries, which is several times faster and what rules work on; a column inside a struct comes
-    under its dotted path. A row without a time is a dead letter.
+    whose statistics or whose partition (`rms.source=…/day=…`) lie outside the window are not read. Text that
+    repeats comes as dictionaries, which is several times faster and what rules work on; a column inside a
+    struct comes under its dotted path. A row without a time is a dead letter.
 
     Args:
         path: File, folder or glob.
@@ -92,7 +94,7 @@ class ParquetSource:
                 Options(timezone=self.timezone),
             )
             columns = _wanted(kinds, request, home.time_column)
-            texts = _texts(kinds, columns)
+            texts = _texts(meta, groups, kinds, columns)
             file = pq.ParquetFile(fragment.uri, metadata=meta, read_dictionary=texts)
             row = _row_numbers(meta, groups)
             size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
@@ -235,15 +237,30 @@ def _wanted(names: Kinds, request: Request, time: str) -> list[str]:
     return [name for name in names if name in wanted]
 
 
-def _texts(names: Kinds, columns: Sequence[str]) -> list[str]:
-    """Give the columns to read as dictionaries."""
-    return [
+def _texts(meta: pq.FileMetaData, groups: Sequence[int], kinds: Kinds, columns: Sequence[str]) -> list[str]:
+    """Give the columns to read as dictionaries: text, unless its writer gave up to make a dictionary.
+
+    A writer does when the dictionary is large, about 1 MB; to make it here after all would take as long as
+    reading the text twice more.
+    """
+    texts = {
         name
         for name in columns
         if name not in _ALL_DIFFERENT
-        and (pa.types.is_string(names[name]) or pa.types.is_large_string(names[name]))
+        and (pa.types.is_string(kinds[name]) or pa.types.is_large_string(kinds[name]))
         and (pa.types.is_string(kind := field_type(name)) or pa.types.is_dictionary(kind))
+    }
+    places = {meta.schema.column(place).path: place for place in range(meta.num_columns)}
+    return [
+        name
+        for name in columns
+        if name in texts and not any(_is_large(meta.row_group(g).column(places[name])) for g in groups)
     ]
+
+
+def _is_large(chunk: pq.ColumnChunkMetaData) -> bool:
+    size: int = chunk.total_uncompressed_size
+    return size > _LARGE and size > _A_VALUE * chunk.num_values
 
 
 def _row_numbers(meta: Any, groups: Sequence[int]) -> np.ndarray:
