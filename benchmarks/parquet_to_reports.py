@@ -47,19 +47,17 @@ def repeated(work: Path, rows: int) -> Path:
         print("archiving the events …")
         archive(str(datasets() / "windows_events" / "*.zip"), f"parquet:{once}", name="windows")
     files = sorted(once.rglob("*.parquet"))
-    turns = -(-rows // sum(pq.ParquetFile(path).metadata.num_rows for path in files))
+    events = pa.concat_tables(
+        [pq.read_table(path, partitioning=None) for path in files], promote_options="permissive"
+    )
+    at = events.schema.get_field_index("event.id")
     aside = work / "aside"
-    for path in files:  # a day a file, as an archive has it
-        table = pq.read_table(path, partitioning=None)
-        at = table.schema.get_field_index("event.id")
-        print(f"{turns} times {table.num_rows:,} rows of {path.parent.name} …")
-        place = aside / path.relative_to(once)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(place, table.schema, compression="zstd") as writer:
-            for turn in range(turns):
-                ids = pc.binary_join_element_wise(table["event.id"], str(turn), "-")
-                again = table.set_column(at, table.schema.field(at), ids)
-                writer.write_table(again, row_group_size=65_536)
+    aside.mkdir(exist_ok=True)
+    for turn in range(-(-rows // events.num_rows)):  # a file each, so that no dictionary spans two
+        print(f"{events.num_rows:,} rows, turn {turn + 1} …")
+        ids = pc.binary_join_element_wise(events["event.id"], str(turn), "-")
+        again = events.set_column(at, events.schema.field(at), ids)
+        pq.write_table(again, aside / f"{turn}.parquet", compression="zstd", row_group_size=65_536)
     aside.rename(target)
     return target
 
