@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from rms_flows.sigma import scan_kernel as kernel
+from rms_flows.sigma.windows import Literal, windows
 
 NONE: Final = kernel.NONE
 """Stands for the set of a text that is empty, or whose case takes more to fold than a table of bytes."""
@@ -18,22 +19,6 @@ ALL, FOLDED, CASED = kernel.BOTH, kernel.ONLY_FOLDED, kernel.ONLY_CASED
 
 _SETS: Final = 64
 _MEMBERS: Final = 1024
-
-
-class Literal(NamedTuple):
-    """What to look for.
-
-    Args:
-        text: UTF-8, in the folded case unless `cased`; not empty.
-        starts: Only where the text begins.
-        ends: Only where the text ends.
-        cased: Whether case counts.
-    """
-
-    text: bytes
-    starts: bool = False
-    ends: bool = False
-    cased: bool = False
 
 
 class Scanner:
@@ -48,7 +33,7 @@ class Scanner:
     def __init__(self, literals: Sequence[Literal], looks: bytes = b"", sample: bytes = b"") -> None:
         self._looks = np.zeros(256, dtype=np.bool_)
         self._looks[list(looks)] = True
-        self._windows, tails = _windows(literals, sample)
+        self._windows = windows(literals, sample)
         sizes = np.array([len(one.text) for one in literals], dtype=np.int64)
         flags = (kernel.STARTS, kernel.ENDS, kernel.CASED)
         how = [sum(flag for flag, on in zip(flags, one[1:], strict=True) if on) for one in literals]
@@ -56,7 +41,6 @@ class Scanner:
             text=np.frombuffer(b"".join(one.text for one in literals), dtype=np.uint8),
             start=np.cumsum(sizes) - sizes,
             size=sizes,
-            tail=tails,
             how=np.array(how, dtype=np.uint8),
             mix=np.random.default_rng(0).integers(2**64, size=len(literals) + 1, dtype=np.uint64),
             seen=np.zeros(len(literals) + 1, dtype=np.int64),
@@ -129,56 +113,3 @@ class Scanner:
             member=np.resize(old.member, 2 * len(old.member)),
             state=old.state,
         )
-
-
-def _windows(literals: Sequence[Literal], sample: bytes) -> tuple[kernel.Windows, np.ndarray]:
-    """Choose a window for each literal, a rare one; give the windows, and where in its literal each ends."""
-    text = np.frombuffer(b"".join(one.text for one in literals), dtype=np.uint8)
-    owner = np.repeat(np.arange(len(literals)), [len(one.text) for one in literals])
-    sizes = np.bincount(owner, minlength=len(literals))
-    starts = np.cumsum(sizes) - sizes
-    kinds, codes = _codes(text)
-    sampled = np.bincount(_codes(np.frombuffer(sample, np.uint8))[1], minlength=1 << kernel.WINDOW)
-    whole = np.arange(len(text)) - starts[owner] >= 2  # noqa: PLR2004  windows that lie inside their literal
-    common = np.bincount(codes[whole], minlength=1 << kernel.WINDOW)
-    places = np.flatnonzero(whole)
-    places = places[np.lexsort((common[codes[places]], sampled[codes[places]], owner[places]))]
-    long, first = np.unique(owner[places], return_index=True)
-    chosen = places[first]
-    tails = np.maximum(sizes, 1) - 1
-    tails[long] = chosen - starts[long]
-    pairs = [np.stack([codes[chosen], long])]
-    any_class = np.arange(1 << kernel.CLASS_BITS)
-    for number in np.flatnonzero(sizes == 2).tolist():  # noqa: PLR2004  whatever stands before it
-        a, b = kinds[starts[number] : starts[number] + 2].tolist()
-        pairs.append(_pairs((any_class << 2 * kernel.CLASS_BITS) | (a << kernel.CLASS_BITS) | b, number))
-    for number in np.flatnonzero(sizes == 1).tolist():
-        both = np.arange(1 << 2 * kernel.CLASS_BITS)
-        pairs.append(_pairs((both << kernel.CLASS_BITS) | kinds[starts[number]], number))
-    window, listed = np.concatenate(pairs, axis=1)
-    order = np.argsort(window, kind="stable")
-    window, listed = window[order], listed[order]
-    distinct, start = np.unique(window, return_index=True)
-    bits = np.zeros((1 << kernel.WINDOW) // 32, dtype=np.uint32)
-    np.bitwise_or.at(bits, distinct >> 5, np.uint32(1) << (distinct & 31).astype(np.uint32))
-    ones = np.bincount(distinct >> 5, minlength=len(bits))
-    return (
-        kernel.Windows(
-            bits=bits,
-            rank=(np.cumsum(ones) - ones).astype(np.int32),
-            start=np.append(start, len(listed)).astype(np.int32),
-            listed=listed.astype(np.int32),
-        ),
-        tails,
-    )
-
-
-def _codes(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the class of each byte, and the window that ends there."""
-    kinds = kernel.CLASSES[text]
-    before = np.concatenate([[0, 0], kinds])
-    return kinds, (before[:-2] << 2 * kernel.CLASS_BITS) | (before[1:-1] << kernel.CLASS_BITS) | kinds
-
-
-def _pairs(windows: np.ndarray, literal: int) -> np.ndarray:
-    return np.stack([windows, np.full(len(windows), literal)])

@@ -1,10 +1,10 @@
 """The inner loop of detection, compiled by Numba: many texts, many literals → which ones each text has.
 
-Each literal is found by one of its windows of three bytes, the one that fewest literals have: a text's
-windows are looked up in a map of bits, which stays in the processor's first cache, and only at a hit are
-literals compared (the idea of Wu and Manber, "A Fast Algorithm for Multi-Pattern Searching", 1994, without
-its jumps, which short literals forbid). Nothing is made for a text but a number: texts that have the same
-literals have the same number.
+A text is looked at through windows of three or four bytes, at every place or every other. What stands in a
+window is hashed to a place in a table that says whether a literal may be there; only then are literals
+compared (the idea of Wu and Manber, "A Fast Algorithm for Multi-Pattern Searching", 1994, without its jumps,
+which short literals forbid). The first loop has no branches and takes a processor about a cycle a window.
+Nothing is made for a text but a number: texts that have the same literals have the same number.
 """
 
 from __future__ import annotations
@@ -18,29 +18,19 @@ from rms_flows.compiled import compiled
 STARTS, ENDS, CASED = 1, 2, 4
 """Where a literal has to stand, and whether its case counts: flags."""
 
-CLASS_BITS = 6
-WINDOW = 3 * CLASS_BITS
-"""Bits of a window: three classes of bytes."""
-
-CLASSES = np.zeros(256, np.int64)
-"""Byte → its class: a letter in either case, two digits, a sign; controls and other bytes are class 0."""
 FOLDED = np.arange(256, dtype=np.uint8)
 """Byte → itself, capital letters of ASCII → small ones."""
-for _byte in range(0x21 - 1, 0x7F):
-    _letter = chr(_byte).lower()
-    if _letter.isalpha():
-        CLASSES[_byte] = 1 + ord(_letter) - ord("a")
-        FOLDED[_byte] = ord(_letter)
-    elif _letter.isdigit():
-        CLASSES[_byte] = 27 + (_byte - ord("0")) // 2
-_SIGNS = [byte for byte in range(0x20, 0x7F) if not chr(byte).isalnum()]
-for _number, _byte in enumerate(_SIGNS):
-    CLASSES[_byte] = 32 + min(_number, 31)  # the last two share one: there are 33
+FOLDED[ord("A") : ord("Z") + 1] += 32
 
-_CODES = CLASSES.astype(np.uint32)
-_U32, _I64 = np.uint32, np.int64
-_ONE, _FIVE, _LOW, _NEAR, _ALL = (np.uint32(n) for n in (1, 5, 31, CLASS_BITS, (1 << WINDOW) - 1))
-_ZERO = np.uint64(0)
+CASELESS = 0x5F
+"""What a window keeps of a byte: six bits, the same for both cases of a letter."""
+SPREAD = 0x9E3779B1
+"""An odd number: the highest bits of a product with it are a hash."""
+
+_U32, _I64, _U64 = np.uint32, np.int64, np.uint64
+_SPREAD, _EIGHT, _SIXTEEN, _TWENTY_FOUR = (np.uint32(n) for n in (SPREAD, 8, 16, 24))
+_ZERO, _ONE, _TWO, _THREE = (np.uint64(n) for n in range(4))
+_NOT_ASCII = np.uint32(0x80808080)
 PIECE = 4096
 
 NONE = -1
@@ -51,12 +41,15 @@ BOTH, ONLY_FOLDED, ONLY_CASED = 1, CASED, 0
 
 
 class Windows(NamedTuple):
-    """Windows → the literals that are looked for there."""
+    """What stands in a window → the literals that may be there."""
 
-    bits: np.ndarray  # uint32, one bit a window
-    rank: np.ndarray  # int32, the windows before each word of `bits`
-    start: np.ndarray  # int32, where the literals of a window begin in `listed`; one more than windows
+    mask: np.uint32  # the bits of four bytes that count
+    shift: np.uint32  # leaves of a hash the number of an entry
+    stride: int  # 1: windows begin at every place, 2: at every other
+    table: np.ndarray  # uint8, entry → 1 if there may be a literal
+    start: np.ndarray  # int32, where the literals of an entry begin in `listed`; one more than entries
     listed: np.ndarray  # int32, numbers of literals
+    back: np.ndarray  # int32, beside `listed`: bytes from the literal's beginning to the window's
 
 
 class Literals(NamedTuple):
@@ -65,7 +58,6 @@ class Literals(NamedTuple):
     text: np.ndarray  # uint8, one after the other
     start: np.ndarray  # int64, where each begins
     size: np.ndarray  # int64, bytes
-    tail: np.ndarray  # int64, bytes from a literal's beginning to the last byte of its window
     how: np.ndarray  # uint8, flags
     mix: np.ndarray  # uint64, random: the sum over a set is the set's hash
     seen: np.ndarray  # int64, the text that last had it
@@ -79,15 +71,6 @@ class Sets(NamedTuple):
     start: np.ndarray  # int64, where the members of a set begin; one more than sets
     member: np.ndarray  # int32, numbers of literals
     state: np.ndarray  # int64: texts looked at ever, sets
-
-
-@compiled
-def _ones(word: Any) -> Any:
-    """Count the one bits of 32."""
-    word -= (word >> 1) & 0x55555555
-    word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
-    word = (word + (word >> 4)) & 0x0F0F0F0F
-    return ((word * 0x01010101) & 0xFFFFFFFF) >> 24
 
 
 @compiled
@@ -130,6 +113,62 @@ def _set(sets: Sets, hashed: Any, hits: np.ndarray, count: int, seen: np.ndarray
 
 
 @compiled
+def _window(data: np.ndarray, at: Any) -> Any:
+    """Give the window at a place; beyond the end of the data there are zeros."""
+    window = _U32(0)
+    for k in range(min(4, len(data) - at)):
+        window |= _U32(data[at + k]) << _U32(8 * k)
+    return window
+
+
+@compiled
+def _sieve(data: np.ndarray, low: Any, high: Any, windows: Windows, marks: np.ndarray) -> Any:
+    """Write down the places from `low` to `high` where a literal may be; give how many, and if all is ASCII.
+
+    What follows `high` may make it seem not to be.
+    """
+    mask, shift, stride, table = windows.mask, windows.shift, _U64(windows.stride), windows.table
+    at = _U64(
+        (low + windows.stride - 1) // windows.stride * windows.stride
+    )  # unsigned: none counts from the end
+    whole = _U64(max(min(high, len(data) - 3), 0))
+    marked, every = _ZERO, _U32(data[low])
+    while at < whole:
+        window = _U32(data[at]) | _U32(data[at + _ONE]) << _EIGHT
+        window |= _U32(data[at + _TWO]) << _SIXTEEN | _U32(data[at + _THREE]) << _TWENTY_FOUR
+        every |= window
+        marks[marked] = at
+        marked += _U64(table[_U32((window & mask) * _SPREAD) >> shift])
+        at += stride
+    while at < _U64(high):
+        window = _window(data, _I64(at))
+        every |= window
+        marks[marked] = at
+        marked += _U64(table[_U32((window & mask) * _SPREAD) >> shift])
+        at += stride
+    return _I64(marked), every & _NOT_ASCII == _U32(0)
+
+
+@compiled
+def _ahead(offsets: np.ndarray, which: np.ndarray, turn: int, place: Any) -> Any:
+    """Give where a piece that begins at `place`, in the text of this turn, ends: it takes up what follows."""
+    end = _I64(offsets[which[turn] + 1])
+    turn += 1
+    while end < place + PIECE and turn < len(which) and _I64(offsets[which[turn]]) == end:
+        end = _I64(offsets[which[turn] + 1])
+        turn += 1
+    return min(end, place + PIECE)
+
+
+@compiled
+def _is_ascii(data: np.ndarray, start: Any, end: Any) -> Any:
+    every = np.uint8(0)
+    for at in range(_U64(start), _U64(end)):
+        every |= data[at]
+    return every < 0x80
+
+
+@compiled
 def scan(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -149,7 +188,7 @@ def scan(
     Args:
         data: uint8, texts.
         offsets: int32, where each begins; one more than texts.
-        which: int64, the texts that are asked for.
+        which: int64, the texts that are asked for; ascending is fastest.
         windows: Where to look for which literal.
         literals: What to look for.
         looks: bool, first byte → whether the text counts as having the literal behind the last: what begins
@@ -165,51 +204,54 @@ def scan(
         Where it ended: before the end of `which` if there was no room for another set.
     """
     seen = literals.seen
+    at, high, mark, marked = _I64(0), _I64(0), _I64(0), _I64(0)  # looked at up to `at`, sieved up to `high`
+    ascii_only = True  # what was sieved
     for turn in range(begin, len(which)):
         start, end = _I64(offsets[which[turn]]), _I64(offsets[which[turn] + 1])
+        if start == end:
+            found[turn] = NONE
+            continue
         sets.state[0] += 1
         text = sets.state[0]
-        count, hashed, every, window = 0, _ZERO, np.uint8(0), _U32(0)
-        if end > start and looks[data[start]]:
+        count, hashed, plain = 0, _ZERO, True
+        if looks[data[start]]:
             last = len(literals.size)
             hits[0], seen[last], count, hashed = last, text, 1, literals.mix[last]
-        for piece in range(start, end, PIECE):
-            stop: Any = min(piece + PIECE, end)
-            marked = _I64(0)
-            for at in range(np.uint64(piece), np.uint64(stop)):  # without a sign none counts from the end
-                byte = data[at]
-                every |= byte
-                window = _U32(((window << _NEAR) | _CODES[byte]) & _ALL)
-                marks[marked] = at
-                marked += _I64(_U32((windows.bits[window >> _FIVE] >> (window & _LOW)) & _ONE))
-            for mark in range(marked):
-                at = marks[mark]
-                code = CLASSES[data[at]]
-                if at > start:
-                    code |= CLASSES[data[at - 1]] << CLASS_BITS
-                if at > start + 1:
-                    code |= CLASSES[data[at - 2]] << 2 * CLASS_BITS
-                below = _I64(windows.bits[code >> 5]) & ((1 << (code & 31)) - 1)
-                bucket = windows.rank[code >> 5] + _ones(below)
-                for k in range(windows.start[bucket], windows.start[bucket + 1]):
+        if start < at:
+            high = _I64(0)
+        at = start
+        while at < end:
+            if at >= high:
+                high = _ahead(offsets, which, turn, at)
+                marked, ascii_only = _sieve(data, at, high, windows, marks)
+                mark = _I64(0)
+            stop = min(end, high)
+            if kind == BOTH and not ascii_only and not _is_ascii(data, at, stop):
+                plain = False
+            while mark < marked and marks[mark] < stop:
+                place = marks[mark]
+                mark += 1
+                if place < at:
+                    continue
+                entry = _U32((_window(data, place) & windows.mask) * _SPREAD) >> windows.shift
+                for k in range(windows.start[entry], windows.start[entry + 1]):
                     literal = windows.listed[k]
-                    if seen[literal] == text:
-                        continue
-                    place = at - literals.tail[literal]
-                    size = literals.size[literal]
                     how = literals.how[literal]
-                    if how & CASED == kind:  # the kind that is left out
+                    if seen[literal] == text or how & CASED == kind:  # the kind that is left out
                         continue
-                    if place < start or place + size > end:
+                    first = place - windows.back[k]
+                    size = literals.size[literal]
+                    if first < start or first + size > end:
                         continue
-                    if (how & STARTS and place != start) or (how & ENDS and place + size != end):
+                    if (how & STARTS and first != start) or (how & ENDS and first + size != end):
                         continue
-                    if _is_at(data, place, literals.text, literals.start[literal], size, how & CASED != 0):
+                    if _is_at(data, first, literals.text, literals.start[literal], size, how & CASED != 0):
                         seen[literal] = text
                         hits[count] = literal
                         count += 1
                         hashed += literals.mix[literal]
-        if start == end or (every >= 0x80 and kind == BOTH):
+            at = stop
+        if not plain:
             found[turn] = NONE
             continue
         number = _set(sets, hashed, hits, count, seen, text)

@@ -13,6 +13,7 @@ from rms_flows.sigma import scan
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.literals import Literals, Pattern, fitting
 from rms_flows.sigma.tester import Tester
+from rms_flows.sigma.windows import Literal
 
 NONE: Final = scan.NONE
 
@@ -52,7 +53,7 @@ class Searcher:
 
     def __init__(self, tester: Tester, sample: bytes = b"") -> None:
         self._tester = tester
-        self._literals: list[scan.Literal] = []
+        self._literals: list[Literal] = []
         self._follows: list[_Follows] = []
         for literals, cased in ((tester.folded, False), (tester.cased, True)):
             self._list(literals, cased=cased)
@@ -64,7 +65,7 @@ class Searcher:
     def _list(self, literals: Literals, *, cased: bool) -> None:
         def add(text: str, follows: _Follows, *, starts: bool = False, ends: bool = False) -> None:
             if follows.hits or follows.patterns:
-                self._literals.append(scan.Literal(text.encode(), starts, ends, cased))
+                self._literals.append(Literal(text.encode(), starts, ends, cased))
                 self._follows.append(follows)
 
         for text, hits in literals.exact.items():

@@ -27,9 +27,9 @@ MAX_VERDICTS: Final = 20_000
 ABSENT: Final = 0
 """The verdict of a field that is absent or null."""
 
-_SAMPLE: Final = 200
-_SAMPLED: Final = 65_536
-"""Values and characters, at most, that show what a field's texts are like."""
+_SAMPLE: Final = 256
+_SAMPLED: Final = 4_096
+"""Values and characters of each, at most, that show what a field's texts are like."""
 
 _OPEN: Final = -1
 """Stands for a verdict that a text's group doesn't decide."""
@@ -128,8 +128,9 @@ class Verdicts:
             Shape (len(which),), intp.
         """
         if self._searcher is None:
-            some = values.take(pa.array(which[:_SAMPLE])).drop_null().to_pylist()
-            self._searcher = Searcher(self._tester, "".join(some)[:_SAMPLED].encode())
+            some = which[:: -(-len(which) // _SAMPLE)]
+            texts = values.take(pa.array(some)).drop_null().to_pylist()
+            self._searcher = Searcher(self._tester, "".join(text[:_SAMPLED] for text in texts).encode())
         found = np.full(len(which), ABSENT, dtype=np.intp)
         there = np.arange(len(which))
         if values.null_count:

@@ -1,0 +1,126 @@
+"""Where to look for which literal: for each one a window, or one for each remainder, that is rare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from rms_flows.sigma import scan_kernel as kernel
+
+
+class Literal(NamedTuple):
+    """What to look for.
+
+    Args:
+        text: UTF-8, in the folded case unless `cased`; not empty.
+        starts: Only where the text begins.
+        ends: Only where the text ends.
+        cased: Whether case counts.
+    """
+
+    text: bytes
+    starts: bool = False
+    ends: bool = False
+    cased: bool = False
+
+
+_FORMS: Final = ((2, 4), (2, 3))
+"""Strides and widths of windows, the fastest first; what is left is (1, 3)."""
+_OTHERS: Final = 64
+"""What a byte of a window can be."""
+_MANY: Final = 4_096
+"""Entries, at most, that windows take which short literals don't fill."""
+_BITS: Final = 16
+"""Of the number of an entry, at least; as many as keep the table near the processor."""
+_MORE_BITS: Final = 18
+_SPARSE: Final = 64
+"""Entries for each window, at least, as long as there are `_MORE_BITS`."""
+
+
+class _Places(NamedTuple):
+    """Where windows lie in literals.
+
+    Args:
+        literal: int64, numbers of literals.
+        back: int64, bytes from the literal's beginning to the window's.
+        code: uint32, four bytes, masked.
+    """
+
+    literal: np.ndarray
+    back: np.ndarray
+    code: np.ndarray
+
+
+def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
+    """Choose for each literal windows that the sample seldom has, and that few literals share."""
+    sizes = np.array([len(one.text) for one in literals], dtype=np.int64)
+    stride, width = _form(sizes)
+    mask = np.uint32(int.from_bytes(bytes([kernel.CASELESS] * width), "little"))
+    bits = _BITS if _SPARSE * stride * len(literals) <= 1 << _BITS else _MORE_BITS
+    shift = np.uint32(32 - bits)
+    codes = _codes(b"".join(one.text for one in literals)) & mask
+    owner = np.repeat(np.arange(len(literals)), sizes)
+    back = np.arange(len(codes)) - (np.cumsum(sizes) - sizes)[owner]
+    entries = _entries(codes, shift)
+    sampled = np.bincount(_entries(_codes(sample) & mask, shift), minlength=1 << bits)
+    inside = np.flatnonzero(back + width <= sizes[owner])
+    shared = np.bincount(entries[inside], minlength=1 << bits)
+    group = owner[inside] * stride + back[inside] % stride
+    order = np.lexsort((shared[entries[inside]], sampled[entries[inside]], group))
+    groups, first = np.unique(group[order], return_index=True)
+    chosen = inside[order][first]
+    places = [_Places(owner[chosen], back[chosen], codes[chosen])]
+    missing = np.setdiff1d(np.arange(len(literals) * stride), groups)
+    for literal, remainder in zip((missing // stride).tolist(), (missing % stride).tolist(), strict=True):
+        places.append(_open(literals[literal].text, literal, remainder, width))
+    literal, back, codes = (np.concatenate(parts) for parts in zip(*places, strict=True))
+    return _table(_Places(literal, back, codes), mask, shift, stride)
+
+
+def _form(sizes: np.ndarray) -> tuple[int, int]:
+    """Choose stride and width: short literals don't fill long windows, nor windows that begin inside them."""
+    for stride, width in _FORMS:
+        open_bytes = [np.maximum(begin + width - sizes, 0) for begin in range(stride)]
+        taken = sum(int(np.sum(float(_OTHERS) ** one, where=one > 0)) for one in open_bytes)
+        if taken <= _MANY and sizes.min(initial=stride) >= stride:
+            return stride, width
+    return 1, 3
+
+
+def _codes(text: bytes) -> np.ndarray:
+    """Give the four bytes that begin at each place; zeros follow the last."""
+    padded = np.frombuffer(text + bytes(3), np.uint8).astype(np.uint32)
+    return padded[:-3] | padded[1:-2] << 8 | padded[2:-1] << 16 | padded[3:] << 24
+
+
+def _entries(codes: np.ndarray, shift: np.uint32) -> np.ndarray:
+    return (codes * np.uint32(kernel.SPREAD)) >> shift  # the product wraps round
+
+
+def _open(text: bytes, literal: int, begin: int, width: int) -> _Places:
+    """Give all windows that begin in a short literal and end behind it, whatever stands there."""
+    inside = text[begin : begin + width]
+    codes = np.array([int.from_bytes(inside, "little")], dtype=np.uint32)
+    codes &= np.uint32(int.from_bytes(bytes([kernel.CASELESS] * 4), "little"))
+    others = np.arange(128, dtype=np.uint32)
+    others = others[others & kernel.CASELESS == others]
+    for place in range(len(inside), width):
+        codes = (codes[:, None] | others << np.uint32(8 * place)).ravel()
+    return _Places(np.full(len(codes), literal), np.full(len(codes), begin), codes)
+
+
+def _table(places: _Places, mask: np.uint32, shift: np.uint32, stride: int) -> kernel.Windows:
+    entries = _entries(places.code, shift)
+    order = np.argsort(entries, kind="stable")
+    counts = np.bincount(entries, minlength=1 << (32 - int(shift)))
+    return kernel.Windows(
+        mask=mask,
+        shift=shift,
+        stride=stride,
+        table=(counts > 0).astype(np.uint8),
+        start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        listed=places.literal[order].astype(np.int32),
+        back=places.back[order].astype(np.int32),
+    )
