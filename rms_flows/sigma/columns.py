@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.schema import ENVELOPE, MISFIT, OPTIONAL_ENVELOPE
+from rms_flows.sigma.codes import number_nulls
 from rms_flows.sigma.verdicts import Value
 
 _LONG = 100
@@ -24,7 +25,7 @@ class Encoded:
 
     Args:
         values: Arrow array of the distinct values.
-        codes: Shape (rows,), signed integers; the number of values stands for null.
+        codes: Shape (rows,), int32; the number of values stands for null.
     """
 
     values: pa.Array
@@ -39,35 +40,53 @@ def encode(column: pa.Array) -> Encoded:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return _encode_lists(column)
     if pa.types.is_string(column.type) and column.nbytes > _LONG * len(column):
-        codes = np.arange(len(column))
-        return Encoded(column, np.where(_valid(column), codes, len(column)) if column.null_count else codes)
+        return Encoded(column, _codes(np.arange(len(column), dtype=np.int32), column, len(column)))
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    return Encoded(column.dictionary, _codes(column.indices, len(column.dictionary)))
+    indices = column.indices
+    kind = indices.type.to_pandas_dtype()
+    here = np.frombuffer(indices.buffers()[1], kind)[indices.offset : indices.offset + len(indices)]
+    return Encoded(
+        column.dictionary, _codes(here.astype(np.int32, copy=False), indices, len(column.dictionary))
+    )
 
 
-def _codes(indices: pa.Array, null: int) -> np.ndarray:
-    """Give indices with a number for null, by the buffers: in small batches Arrow's calls cost more."""
-    if not indices.null_count:
-        return np.asarray(indices.to_numpy())
-    numbers = np.frombuffer(indices.buffers()[1], indices.type.to_pandas_dtype())
-    here = numbers[indices.offset : indices.offset + len(indices)]
-    return np.where(_valid(indices), here.astype(np.int64), null)  # a narrow type may have no number for null
-
-
-def _valid(column: pa.Array) -> np.ndarray:
-    """Tell which rows of a column with nulls have a value; shape (rows,), bool."""
+def _codes(indices: np.ndarray, column: pa.Array, null: int) -> np.ndarray:
+    """Give the indices of a column's rows with a number for null, by the buffers."""
+    indices.flags.writeable = False  # one type for the compiled loops
+    if not column.null_count:
+        return indices
+    found = np.empty(len(indices), dtype=np.int32)
     bits = np.frombuffer(column.buffers()[0], np.uint8)
-    end = column.offset + len(column)
-    return np.unpackbits(bits, count=end, bitorder="little")[column.offset :].view(np.bool_)
+    bits.flags.writeable = False
+    number_nulls(indices, bits, column.offset, null, found)
+    found.flags.writeable = False
+    return found
 
 
 def _encode_lists(column: pa.Array) -> Encoded:
-    rows = [None if row is None else tuple(row) for row in column.to_pylist()]
-    distinct = dict.fromkeys(row for row in rows if row is not None)
-    numbers = {row: i for i, row in enumerate(distinct)}
-    codes = np.array([len(numbers) if row is None else numbers[row] for row in rows], dtype=np.int32)
-    return Encoded(pa.array([list(row) for row in distinct], type=column.type), codes)
+    """Find equal lists as equal bytes: those of their elements' codes."""
+    if pa.types.is_nested(column.type.value_type):
+        return _encode_rows(column)
+    elements = encode(column.values)
+    offsets = column.offsets.to_numpy()
+    bits = None if column.null_count == 0 else pc.is_valid(column).buffers()[1]
+    ends, codes = offsets.astype(np.int64) * 4, np.ascontiguousarray(elements.codes)
+    buffers = [bits, pa.py_buffer(ends), pa.py_buffer(codes)]
+    words = pa.Array.from_buffers(pa.large_binary(), len(column), buffers).dictionary_encode()
+    _, ends, data = words.dictionary.buffers()
+    starts = np.frombuffer(ends, np.int64)[: len(words.dictionary) + 1] // 4
+    codes = np.frombuffer(data, np.int32) if data else np.empty(0, dtype=np.int32)
+    values = elements.values.take(pa.array(codes, mask=codes == len(elements.values)))
+    distinct = pa.LargeListArray.from_arrays(pa.array(starts), values)
+    return Encoded(distinct, encode(words).codes)
+
+
+def _encode_rows(column: pa.Array) -> Encoded:
+    rows = [None if row is None else json.dumps(row, default=str) for row in column.to_pylist()]
+    words = pa.array(rows, pa.string()).dictionary_encode()
+    first = np.unique(encode(words).codes, return_index=True)[1][: len(words.dictionary)]
+    return Encoded(column.take(pa.array(first)), encode(words).codes)
 
 
 def as_strings(values: pa.Array) -> pa.Array | None:

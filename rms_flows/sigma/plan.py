@@ -67,8 +67,7 @@ class Plan:
         """Evaluate all rules on a batch; columns that it lacks are absent fields."""
         if not self.rules or not batch.num_rows:
             return Matches(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
-        for verdicts in self._memory.verdicts.values():
-            verdicts.begin()
+        self._memory.begin(batch)
         scope = Scope(batch, self._memory)
         routed = self._routed(scope)
         scope.route(routed, self._askers)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.sigma import columns
+from rms_flows.sigma.codes import tally
 from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
 
 KEYWORDS = ""
@@ -27,6 +28,8 @@ _A_VALUE: Final = 256
 _UNKNOWN: Final = -1
 """Stands for the verdict of a value that no row had so far."""
 
+_ALL: Final = np.empty(0, dtype=bool)
+"""Stands for all rows."""
 
 Column = tuple[str, columns.Encoded]
 """A column's name and what it holds."""
@@ -47,6 +50,25 @@ class _Known:
     verdicts: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A column of a batch and the verdicts of its values.
+
+    Args:
+        verdicts: Shape (values + 1,), intp, the last that of null; any where no row that is looked at has it.
+        codes: Shape (rows,), int32: which value each row has.
+        rows_of: Shape (values + 1,), int64: how many rows that are looked at have each value.
+    """
+
+    verdicts: np.ndarray
+    codes: np.ndarray
+    rows_of: np.ndarray
+
+    def is_absent(self) -> bool:
+        """Tell whether all verdicts are those of an absent field."""
+        return not (self.verdicts[self.rows_of > 0] > ABSENT).any()
+
+
 class Memory:
     """What outlives a batch: the verdicts of each field, and of dictionaries that come again.
 
@@ -59,22 +81,25 @@ class Memory:
         self._last: dict[tuple[str, str], _Known] = {}
         self._left = ENOUGH
 
-    def of(self, asked: str, looked_at: Sequence[Column], rows: np.ndarray | None) -> list[np.ndarray]:
-        """Give the verdict of each row, column by column; ABSENT for those not among `rows` (None: all).
+    def begin(self, batch: pa.RecordBatch) -> None:
+        """Get ready for the next batch."""
+        for verdicts in self.verdicts.values():
+            verdicts.begin()
+        if batch.nbytes > ENOUGH:
+            self._left = 0
+
+    def of(self, asked: str, looked_at: Sequence[Column], rows: np.ndarray) -> list[Judged]:
+        """Judge columns, those rows that are looked at: a mask, or empty for all.
 
         Of KEYWORDS, columns without any are left out.
 
         Batches may share a dictionary: of its values each is judged once, and only when a row has it.
         """
         known = [self._known(asked, name, encoded.values) for name, encoded in looked_at]
-        codes = [one.codes if rows is None else one.codes[rows] for _, one in looked_at]
-        self._judge(self.verdicts[asked], [(k, _missing(k, c)) for k, c in zip(known, codes, strict=True)])
-        if asked == KEYWORDS:  # most columns have none
-            held = [(k, c) for k, c in zip(known, codes, strict=True) if (k.verdicts > ABSENT).any()]
-        else:
-            held = list(zip(known, codes, strict=True))
-        found = [k.verdicts[c] for k, c in held]
-        return found if rows is None else [_placed(one, rows, len(looked_at[0][1].codes)) for one in found]
+        found = [_judged(k, encoded.codes, rows) for k, (_, encoded) in zip(known, looked_at, strict=True)]
+        missing = (np.flatnonzero((one.verdicts == _UNKNOWN) & (one.rows_of > 0)) for one in found)
+        self._judge(self.verdicts[asked], list(zip(known, missing, strict=True)))
+        return [one for one in found if not one.is_absent()] if asked == KEYWORDS else found
 
     def _known(self, asked: str, column: str, values: pa.Array) -> _Known:
         generation = self.verdicts[asked].generation
@@ -93,13 +118,13 @@ class Memory:
                 continue
             texts = columns.as_strings(known.values)
             if texts is None:
-                known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
+                known.verdicts[which] = verdicts.of(columns.texts(_chosen(known.values, which)))
             elif self._is_little(texts, len(which)):
-                known.verdicts[which] = verdicts.of(texts.take(pa.array(which)).to_pylist())
+                known.verdicts[which] = verdicts.of(_chosen(texts, which).to_pylist())
             elif len(asked) == 1 or len(which) > _FEW:
                 known.verdicts[which] = verdicts.of_texts(texts, which)
             else:
-                few.append((known, which, texts.take(pa.array(which))))
+                few.append((known, which, _chosen(texts, which)))
         if few:
             whole = pa.concat_arrays([texts for _, _, texts in few])
             found = verdicts.of_texts(whole, np.arange(len(whole)))
@@ -113,20 +138,14 @@ class Memory:
         return self._left > 0
 
 
-def _missing(known: _Known, codes: np.ndarray) -> np.ndarray:
-    """Give the values without a verdict, among those that rows have if they may be few of all."""
-    missing = known.verdicts == _UNKNOWN
-    if len(missing) > len(codes) and missing.any():
-        had = np.zeros(len(missing), dtype=bool)
-        had[codes] = True
-        missing &= had
-    return np.flatnonzero(missing)
+def _judged(known: _Known, codes: np.ndarray, rows: np.ndarray) -> Judged:
+    rows_of = np.zeros(len(known.verdicts), dtype=np.int64)
+    tally(codes, rows, rows_of)
+    return Judged(known.verdicts, codes, rows_of)
 
 
-def _placed(verdicts: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
-    found = np.full(size, ABSENT, dtype=np.intp)
-    found[rows] = verdicts
-    return found
+def _chosen(values: pa.Array, which: np.ndarray) -> pa.Array:
+    return values if len(which) == len(values) else values.take(pa.array(which))
 
 
 @dataclass(slots=True)
@@ -145,7 +164,7 @@ class Scope:
     _looked_at: dict[str, np.ndarray] = field(init=False, default_factory=dict)
     _misfits: columns.Misfits = field(init=False)
     _encoded: dict[str, columns.Encoded | None] = field(init=False, default_factory=dict)
-    _rows: dict[str, list[np.ndarray]] = field(init=False, default_factory=dict)
+    _judged: dict[str, list[Judged]] = field(init=False, default_factory=dict)
     _chosen: dict[tuple[str, int], np.ndarray] = field(init=False, default_factory=dict)
     _mark: np.ndarray = field(init=False)
     all_rows: np.ndarray = field(init=False)
@@ -164,23 +183,23 @@ class Scope:
         """
         self.routed = routed
         for routes, fields in askers.items():
-            rows = np.flatnonzero(routed[list(routes)].any(axis=0))
-            if len(rows) < self.batch.num_rows:
+            rows = np.asarray(routed[list(routes)].any(axis=0))
+            if not rows.any():
+                self._judged.update((field, []) for field in fields)
+            elif not rows.all():
                 self._looked_at.update(dict.fromkeys(fields, rows))
 
-    def verdicts(self, asked: str) -> list[np.ndarray]:
-        """Verdict of each row, shape (rows,), of the field; for KEYWORDS one for each text column.
+    def judged(self, asked: str) -> list[Judged]:
+        """Give the verdicts of the field; for KEYWORDS, of each text column that has any.
 
         Rows of log sources whose rules don't ask for the field may have any verdict.
         """
-        found = self._rows.get(asked)
+        found = self._judged.get(asked)
         if found is None:
-            found = self._rows[asked] = self._verdicts(asked, self._looked_at.get(asked))
+            found = self._judged[asked] = self._judge(asked, self._looked_at.get(asked, _ALL))
         return found
 
-    def _verdicts(self, asked: str, rows: np.ndarray | None) -> list[np.ndarray]:
-        if rows is not None and not len(rows):
-            return []
+    def _judge(self, asked: str, rows: np.ndarray) -> list[Judged]:
         if asked == KEYWORDS:
             named, odd = list(columns.text_columns(self.batch)), self._misfits.texts
         else:
@@ -189,17 +208,24 @@ class Scope:
             odd = self._misfits.fields.get(asked, [])
         found = self.memory.of(asked, [(name, self._encode(name, column)) for name, column in named], rows)
         if odd and asked == KEYWORDS:
-            found.append(self._with(asked, self._nothing(), odd))
+            found.append(self._with(asked, None, odd))
         elif odd:
-            found = [self._with(asked, found[0] if found else self._nothing(), odd)]
+            found = [self._with(asked, found[0] if found else None, odd)]
         return found
 
-    def _nothing(self) -> np.ndarray:
-        return np.full(self.batch.num_rows, ABSENT, dtype=np.intp)
-
-    def _with(self, asked: str, rows: np.ndarray, odd: Sequence[tuple[int, Value]]) -> np.ndarray:
-        rows[[row for row, _ in odd]] = self.memory.verdicts[asked].of([value for _, value in odd])
-        return rows
+    def _with(self, asked: str, column: Judged | None, odd: Sequence[tuple[int, Value]]) -> Judged:
+        """Put values in the place of those that rows have: each row becomes a value of its own."""
+        size = self.batch.num_rows
+        verdicts = np.full(size + 1, ABSENT, dtype=np.intp)
+        rows_of = np.ones(size + 1, dtype=np.int64)
+        if column is not None:
+            verdicts[:-1] = column.verdicts[column.codes]
+            rows_of[:-1] = column.rows_of[column.codes] > 0
+        rows = [row for row, _ in odd]
+        verdicts[rows] = self.memory.verdicts[asked].of([value for _, value in odd])
+        rows_of[rows] = 1
+        rows_of[-1] = 0
+        return Judged(verdicts, np.arange(size, dtype=np.int32), rows_of)
 
     def _encode(self, name: str, column: pa.Array) -> columns.Encoded:
         encoded = self._encoded.get(name)
@@ -209,11 +235,12 @@ class Scope:
 
     def counts(self, asked: str) -> np.ndarray | None:
         """How many rows each question is true of, for keywords at most; None where the field is absent."""
-        found = self.verdicts(asked)
+        found = self.judged(asked)
         if not found:
             return None
         verdicts = self.memory.verdicts[asked]
-        return sum((verdicts.counts(rows) for rows in found), start=np.zeros(verdicts.questions))
+        counts = [verdicts.counts(one.verdicts, one.rows_of) for one in found]
+        return counts[0] if len(counts) == 1 else np.sum(counts, axis=0)
 
     def choose(self, asked: str, question: int, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` (None: all) of which the question is true."""
@@ -225,12 +252,12 @@ class Scope:
         return np.asarray(rows[self._true(asked, question, rows)])
 
     def _true(self, asked: str, question: int, rows: np.ndarray | None) -> np.ndarray:
-        found = self.verdicts(asked)
+        found = self.judged(asked)
         truth = self.memory.verdicts[asked].truth[question]
         size = self.batch.num_rows if rows is None else len(rows)
         mask = np.zeros(size, dtype=bool) if found else np.full(size, truth[ABSENT])
-        for verdicts in found:
-            hit = truth[verdicts if rows is None else verdicts[rows]]
+        for one in found:
+            hit = truth[one.verdicts][one.codes if rows is None else one.codes[rows]]
             mask = hit if len(found) == 1 else mask | hit
         return mask
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from rms_flows.sigma.codes import count
 from rms_flows.sigma.expression import And, Expression, Not, Or, Same, Test, leaves
 from rms_flows.sigma.predicate import Predicate
 from rms_flows.sigma.searcher import NONE, Searcher
@@ -88,7 +89,10 @@ class Verdicts:
         if self._searcher is not None:
             self._searcher.forget()
         self._truth = np.empty((self.questions, 16), dtype=bool)
-        self._true: list[np.ndarray] = []  # verdict → questions
+        self._true = np.empty(
+            64, dtype=np.int32
+        )  # the questions that are true by each verdict, one after the other
+        self._start = np.zeros(17, dtype=np.int64)  # where they begin
         self._number(frozenset())
 
     def begin(self) -> None:
@@ -101,17 +105,17 @@ class Verdicts:
         """Shape (questions, verdicts), bool."""
         return self._truth[:, : len(self._numbers)]
 
-    def counts(self, rows: np.ndarray) -> np.ndarray:
-        """Give how many rows each question is true of, shape (questions,).
+    def counts(self, verdicts: np.ndarray, rows_of: np.ndarray) -> np.ndarray:
+        """Give how many rows each question is true of, shape (questions,), int64.
 
         Args:
-            rows: Shape (rows,), their verdicts.
+            verdicts: Shape (values,), intp.
+            rows_of: Shape (values,), int64: how many rows have each value.
         """
-        number = np.bincount(rows)
-        there = np.flatnonzero(number)
-        true = [self._true[verdict] for verdict in there.tolist()]
-        weights = np.repeat(number[there], [len(one) for one in true])
-        return np.bincount(np.concatenate(true), weights, minlength=self.questions)
+        found = np.zeros(self.questions, dtype=np.int64)
+        of_verdict = np.zeros(len(self._numbers), dtype=np.int64)
+        count(verdicts, rows_of, of_verdict, self._start, self._true, found)
+        return found
 
     def of(self, values: Sequence[Value | None]) -> np.ndarray:
         """Give the verdict of each value, shape (len(values),), intp."""
@@ -194,8 +198,14 @@ class Verdicts:
         number = self._numbers[hits] = len(self._numbers)
         if number == self._truth.shape[1]:
             self._truth = np.concatenate([self._truth, np.empty_like(self._truth)], axis=1)
+            self._start = np.append(self._start, np.zeros_like(self._start[1:]))
         self._truth[:, number] = self._default
         for question in {q for hit in hits for q in self._touched[hit]}:
             self._truth[question, number] = holds(self._questions[question], hits, self._index)
-        self._true.append(np.flatnonzero(self._truth[:, number]))
+        true = np.flatnonzero(self._truth[:, number])
+        begin = self._start[number]
+        end = self._start[number + 1] = begin + len(true)
+        if end > len(self._true):
+            self._true = np.resize(self._true, 2 * end)
+        self._true[begin:end] = true
         return number

@@ -1,0 +1,83 @@
+"""Loops over the codes of a column, compiled by Numba: which values rows have, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rms_flows.compiled import compiled
+
+
+@compiled
+def number_nulls(indices: np.ndarray, bits: np.ndarray, offset: int, null: int, codes: np.ndarray) -> None:
+    """Copy indices, with a number for null.
+
+    Args:
+        indices: int32, shape (rows,).
+        bits: uint8, which rows have a value, the lowest bit first.
+        offset: The first row's bit.
+        null: The number.
+        codes: int32, shape (rows,), to be filled.
+    """
+    row, rows = 0, len(indices)
+    while row < rows:
+        byte = bits[(offset + row) >> 3] >> ((offset + row) & 7)
+        stop = min(rows, row + 8 - ((offset + row) & 7))
+        if byte == 0:
+            for k in range(row, stop):
+                codes[k] = null
+        else:
+            for k in range(row, stop):
+                codes[k] = indices[k] if (byte >> (k - row)) & 1 else null
+        row = stop
+
+
+@compiled
+def tally(codes: np.ndarray, looked_at: np.ndarray, rows_of: np.ndarray) -> None:
+    """Count the rows of each value.
+
+    Args:
+        codes: int32, shape (rows,); the last value is null.
+        looked_at: bool, shape (rows,), or empty: all rows.
+        rows_of: int64, shape (values + 1,), zeros, to be filled.
+    """
+    null = len(rows_of) - 1
+    without = 0
+    for row in range(len(codes)):
+        if len(looked_at) == 0 or looked_at[row]:
+            code = codes[row]
+            if code == null:  # most rows: to count each in memory takes longest
+                without += 1
+            else:
+                rows_of[code] += 1
+    rows_of[null] = without
+
+
+@compiled
+def count(
+    verdicts: np.ndarray,
+    rows_of: np.ndarray,
+    rows_of_verdict: np.ndarray,
+    start: np.ndarray,
+    true: np.ndarray,
+    rows_of_question: np.ndarray,
+) -> Any:
+    """Add up how many rows each question is true of.
+
+    Args:
+        verdicts: intp, shape (values + 1,).
+        rows_of: int64, shape (values + 1,); without rows a value's verdict doesn't count.
+        rows_of_verdict: int64, shape (verdicts,), zeros, to be filled.
+        start: int64, where the questions that are true by a verdict begin in `true`; one more than verdicts.
+        true: int32, questions.
+        rows_of_question: int64, shape (questions,), added to.
+    """
+    for value in range(len(verdicts)):
+        if rows_of[value]:
+            rows_of_verdict[verdicts[value]] += rows_of[value]
+    for verdict in range(len(rows_of_verdict)):
+        rows = rows_of_verdict[verdict]
+        if rows:
+            for k in range(start[verdict], start[verdict + 1]):
+                rows_of_question[true[k]] += rows
