@@ -21,6 +21,7 @@ from rms_flows.decode.contract import Decoded, Options
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request, Window
 from rms_flows.io.parquet_columns import Home, decoded, leaves
+from rms_flows.io.parquet_pages import dictionaries
 from rms_flows.schema import ENVELOPE, field_type
 
 Kinds = Mapping[str, pa.DataType]
@@ -97,10 +98,8 @@ class ParquetSource:
             texts = _texts(meta, groups, kinds, columns)
             file = pq.ParquetFile(fragment.uri, metadata=meta, read_dictionary=texts)
             row = _row_numbers(meta, groups)
-            size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
-            batches = file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
             start = 0
-            for batch in batches:
+            for batch in _batches(fragment.uri, file, groups, columns, texts):
                 yield decoded(batch, row[start : start + batch.num_rows], home)
                 start += batch.num_rows
 
@@ -256,6 +255,29 @@ def _texts(meta: pq.FileMetaData, groups: Sequence[int], kinds: Kinds, columns: 
         for name in columns
         if name in texts and not any(_is_large(meta.row_group(g).column(places[name])) for g in groups)
     ]
+
+
+def _batches(
+    path: str, file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], texts: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Read row groups; of small ones several make a batch, and of very large ones not all is held at once."""
+    size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
+    meta, names = file.metadata, file.schema_arrow.names
+    if not all(_BATCH // 8 <= meta.row_group(group).num_rows <= 2 * _BATCH for group in groups):
+        yield from file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
+        return
+    whole = {name for name in texts if name in names and name != "@timestamp"}
+    for group in groups:
+        known = dictionaries(path, meta, group, whole)
+        rest = [name for name in columns if name not in known]
+        start = 0
+        for batch in file.iter_batches(size, row_groups=[group], columns=rest, use_threads=False):
+            rows = batch.num_rows
+            found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            found |= {name: column.slice(start, rows) for name, column in known.items()}
+            order = [name for name in names if name in found]
+            yield pa.RecordBatch.from_arrays([found[name] for name in order], order)
+            start += rows
 
 
 def _is_large(chunk: pq.ColumnChunkMetaData) -> bool:
