@@ -38,7 +38,7 @@ def test_texts_are_sorted_by_the_literals_they_have(asked, values, piece):
     ]
     values = [value for value in values if value]
     for kind, texts in (
-        (scan.ALL, [value for value in values if value.isascii()]),
+        (scan.ALL, [value for value in values if value.isascii() or _needs_no_folding(value, literals)]),
         (scan.FOLDED, [fold(value) for value in values]),
         (scan.CASED, values),
     ):
@@ -53,6 +53,10 @@ def test_texts_are_sorted_by_the_literals_they_have(asked, values, piece):
             expected = {n for n, one in enumerate(literals) if _wanted(one, kind) and _has(text, one)}
             assert members == expected
         assert len(set(numbers.tolist())) == len(set(sets))
+
+
+def _needs_no_folding(text, literals):
+    return {"\u017f", "\u212a"}.isdisjoint(text) and all(one.cased or one.text.isascii() for one in literals)
 
 
 def _wanted(literal, kind):
@@ -70,8 +74,16 @@ def _has(text, literal):
 
 
 def test_what_is_empty_or_not_ascii_is_left_to_others():
-    scanner = scan.Scanner([scan.Literal(b"a")])
+    scanner = scan.Scanner([scan.Literal(b"a"), scan.Literal("é".encode())])
     assert scanner.scan(pa.array(["", "é", "a", "b"]), np.arange(4)).tolist() == [scan.NONE, scan.NONE, 0, 1]
+
+
+def test_what_folds_to_ascii_is_left_to_others_where_no_literal_is_wide():
+    scanner = scan.Scanner([scan.Literal(b"a"), scan.Literal("É".encode(), cased=True)])
+    texts = ["", "é", "a\u212a", "\u017f", "aé", "É", "…\u2122a"]
+    long = "é" * scan_kernel.PIECE + "\u017f"
+    numbers = scanner.scan(pa.array([*texts, long, "." + long, "b"]), np.arange(10)).tolist()
+    assert numbers == [scan.NONE, 0, scan.NONE, scan.NONE, 1, 2, scan.NONE, scan.NONE, scan.NONE, 0]
 
 
 @pytest.mark.parametrize("shift", range(-4, 2))

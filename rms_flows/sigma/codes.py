@@ -55,6 +55,24 @@ def tally(codes: np.ndarray, looked_at: np.ndarray, rows_of: np.ndarray) -> None
 
 
 @compiled
+def mark(true: np.ndarray, codes: np.ndarray, rows: np.ndarray, marked: np.ndarray) -> None:
+    """Mark the rows that have a value of which something is true.
+
+    Args:
+        true: bool, shape (values + 1,); the last is null's.
+        codes: int32, shape (all rows,).
+        rows: intp, the rows that are asked for, or empty: all.
+        marked: bool, one for each of these rows; those marked before stay so.
+    """
+    if len(rows):
+        for place in range(len(rows)):
+            marked[place] |= true[codes[rows[place]]]
+    else:
+        for row in range(len(marked)):
+            marked[row] |= true[codes[row]]
+
+
+@compiled
 def count(
     verdicts: np.ndarray,
     rows_of: np.ndarray,

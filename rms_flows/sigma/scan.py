@@ -44,6 +44,7 @@ class Scanner:
             how=np.array(how, dtype=np.uint8),
             mix=np.random.default_rng(0).integers(2**64, size=len(literals) + 1, dtype=np.uint64),
             seen=np.zeros(len(literals) + 1, dtype=np.int64),
+            wide=not all(one.cased or one.text.isascii() for one in literals),
         )
         self._hits = np.empty(len(literals) + 1, dtype=np.int32)
         self._marks = np.empty(kernel.PIECE + 1, dtype=np.int64)
@@ -71,7 +72,7 @@ class Scanner:
         return members
 
     def scan(self, values: pa.Array, which: np.ndarray, kind: int = ALL) -> np.ndarray:
-        """Give the number of the set of each text; NONE for an empty one, and for ALL one that isn't ASCII.
+        """Give the number of the set of each text; NONE for an empty one, and for ALL one to be folded first.
 
         Args:
             values: Arrow array of type string.

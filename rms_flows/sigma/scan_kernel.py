@@ -37,7 +37,7 @@ NONE = -1
 """No number of a set: there is no room for it, or the text is left to others."""
 
 BOTH, ONLY_FOLDED, ONLY_CASED = 1, CASED, 0
-"""Which literals are looked for: all, in texts of ASCII; or one kind, in any text, folded or as it is."""
+"""Which literals are looked for: all, unless the text has to be folded first; or one kind, in any text."""
 
 
 class Windows(NamedTuple):
@@ -61,6 +61,7 @@ class Literals(NamedTuple):
     how: np.ndarray  # uint8, flags
     mix: np.ndarray  # uint64, random: the sum over a set is the set's hash
     seen: np.ndarray  # int64, the text that last had it
+    wide: bool  # whether one without case isn't ASCII
 
 
 class Sets(NamedTuple):
@@ -161,11 +162,18 @@ def _ahead(offsets: np.ndarray, which: np.ndarray, turn: int, place: Any) -> Any
 
 
 @compiled
-def _is_ascii(data: np.ndarray, start: Any, end: Any) -> Any:
-    every = np.uint8(0)
+def _takes_more(data: np.ndarray, start: Any, end: Any, wide: Any) -> Any:
+    r"""Tell whether a text that isn't ASCII has to be folded first, since what it folds to may be looked for.
+
+    Two characters fold to ASCII, \u017f and \u212a; any other matters only if there are `wide` literals.
+    """
+    before = np.uint8(0)
     for at in range(_U64(start), _U64(end)):
-        every |= data[at]
-    return every < 0x80
+        byte = data[at]
+        if byte >= 0x80 and (wide or (before == 0xC5 and byte == 0xBF) or (before == 0xE2 and byte == 0x84)):
+            return True
+        before = byte
+    return False
 
 
 @compiled
@@ -226,8 +234,8 @@ def scan(
                 marked, ascii_only = _sieve(data, at, high, windows, marks)
                 mark = _I64(0)
             stop = min(end, high)
-            if kind == BOTH and not ascii_only and not _is_ascii(data, at, stop):
-                plain = False
+            if kind == BOTH and not ascii_only:
+                plain = plain and not _takes_more(data, max(at - 1, start), stop, literals.wide)
             while mark < marked and marks[mark] < stop:
                 place = marks[mark]
                 mark += 1

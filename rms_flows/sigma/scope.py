@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.sigma import columns
-from rms_flows.sigma.codes import tally
+from rms_flows.sigma.codes import mark, tally
 from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
 
 KEYWORDS = ""
@@ -29,7 +29,8 @@ _UNKNOWN: Final = -1
 """Stands for the verdict of a value that no row had so far."""
 
 _ALL: Final = np.empty(0, dtype=bool)
-"""Stands for all rows."""
+_EVERY: Final = np.empty(0, dtype=np.intp)
+"""Stand for all rows, as a mask and by their numbers."""
 
 Column = tuple[str, columns.Encoded]
 """A column's name and what it holds."""
@@ -255,11 +256,13 @@ class Scope:
         found = self.judged(asked)
         truth = self.memory.verdicts[asked].truth[question]
         size = self.batch.num_rows if rows is None else len(rows)
-        mask = np.zeros(size, dtype=bool) if found else np.full(size, truth[ABSENT])
+        if not found:
+            return np.full(size, truth[ABSENT])
+        marked = np.zeros(size, dtype=bool)
         for one in found:
-            hit = truth[one.verdicts][one.codes if rows is None else one.codes[rows]]
-            mask = hit if len(found) == 1 else mask | hit
-        return mask
+            if size:
+                mark(truth[one.verdicts], one.codes, _EVERY if rows is None else rows, marked)
+        return marked
 
     def without(self, rows: np.ndarray, gone: np.ndarray) -> np.ndarray:
         """Give those of `rows` that are not among `gone`."""
