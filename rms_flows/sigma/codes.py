@@ -8,6 +8,8 @@ import numpy as np
 
 from rms_flows.compiled import compiled
 
+_PRIME, _HALF = np.uint64(0x100000001B3), np.uint64(32)  # the hash is FNV-1a
+
 
 @compiled
 def number_nulls(indices: np.ndarray, bits: np.ndarray, offset: int, null: int, codes: np.ndarray) -> None:
@@ -31,6 +33,44 @@ def number_nulls(indices: np.ndarray, bits: np.ndarray, offset: int, null: int, 
             for k in range(row, stop):
                 codes[k] = indices[k] if (byte >> (k - row)) & 1 else null
         row = stop
+
+
+@compiled
+def find_equal(
+    data: np.ndarray, ends: np.ndarray, bits: np.ndarray, offset: int, slots: np.ndarray, codes: np.ndarray
+) -> None:
+    """Give each text the number of the first row with the same text; their number stands for null.
+
+    Args:
+        data: uint8, texts.
+        ends: int32, where each begins; one more than texts.
+        bits: uint8, which rows have a value, the lowest bit first; empty: all.
+        offset: The first row's bit.
+        slots: int32, all -1; their number is a power of two, more than rows.
+        codes: int32, shape (rows,), to be filled.
+    """
+    rows = len(codes)
+    for row in range(rows):
+        if len(bits) and not (bits[(offset + row) >> 3] >> ((offset + row) & 7)) & 1:
+            codes[row] = rows
+            continue
+        start, size = np.int64(ends[row]), np.int64(ends[row + 1]) - np.int64(ends[row])
+        hashed = np.uint64(size)
+        for at in range(np.uint64(start), np.uint64(start + size)):
+            hashed = (hashed ^ np.uint64(data[at])) * _PRIME
+        place = np.int64((hashed ^ (hashed >> _HALF)) & np.uint64(len(slots) - 1))
+        while slots[place] >= 0:
+            first = np.int64(ends[slots[place]])
+            if np.int64(ends[slots[place] + 1]) - first == size:
+                k = np.int64(0)
+                while k < size and data[first + k] == data[start + k]:
+                    k += 1
+                if k == size:
+                    break
+            place = (place + 1) & (len(slots) - 1)
+        if slots[place] < 0:
+            slots[place] = row
+        codes[row] = slots[place]
 
 
 @compiled

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.schema import ENVELOPE, MISFIT, OPTIONAL_ENVELOPE
-from rms_flows.sigma.codes import number_nulls
+from rms_flows.sigma.codes import find_equal, number_nulls
 from rms_flows.sigma.verdicts import Value
 
 _LONG = 100
@@ -24,31 +24,50 @@ class Encoded:
     """Distinct values and, for each row, which one it has.
 
     Args:
-        values: Arrow array of the distinct values.
+        values: Arrow array that has the distinct values; not all need be a row's.
         codes: Shape (rows,), int32; the number of values stands for null.
+        again: Whether the values may come again with the next batch, at the same place.
     """
 
     values: pa.Array
     codes: np.ndarray
+    again: bool = False
 
 
 def encode(column: pa.Array) -> Encoded:
     """Encode a column; one that is a dictionary already keeps it, for its memory to be recognized.
 
+    Values of text are the column itself.
     Long texts are taken as they come, maybe twice: to find equal ones takes as long as to judge them.
     """
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return _encode_lists(column)
     if pa.types.is_string(column.type) and column.nbytes > _LONG * len(column):
         return Encoded(column, _codes(np.arange(len(column), dtype=np.int32), column, len(column)))
+    if pa.types.is_string(column.type):
+        return Encoded(column, _equal(column))
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     indices = column.indices
     kind = indices.type.to_pandas_dtype()
     here = np.frombuffer(indices.buffers()[1], kind)[indices.offset : indices.offset + len(indices)]
-    return Encoded(
-        column.dictionary, _codes(here.astype(np.int32, copy=False), indices, len(column.dictionary))
-    )
+    codes = _codes(here.astype(np.int32, copy=False), indices, len(column.dictionary))
+    return Encoded(column.dictionary, codes, again=True)
+
+
+def _equal(column: pa.StringArray) -> np.ndarray:
+    """Give each row the number of the first with the same text: to copy distinct ones would take longer."""
+    valid, ends, data = column.buffers()
+    held = [b"" if one is None else one for one in (data, valid if column.null_count else None)]
+    texts, bits = (np.frombuffer(one, np.uint8) for one in held)
+    offsets = np.frombuffer(ends, np.int32)[column.offset :]
+    for array in (texts, bits, offsets):
+        array.flags.writeable = False  # one type for the compiled loops
+    codes = np.empty(len(column), dtype=np.int32)
+    slots = np.full(2 << len(column).bit_length(), -1, dtype=np.int32)
+    find_equal(texts, offsets, bits, column.offset, slots, codes)
+    codes.flags.writeable = False
+    return codes
 
 
 def _codes(indices: np.ndarray, column: pa.Array, null: int) -> np.ndarray:

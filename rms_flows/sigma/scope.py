@@ -22,6 +22,9 @@ ENOUGH: Final = 8 * 1024 * 1024
 _FEW: Final = 1_000
 """Values, at most, that are copied to be judged together with others'."""
 
+_SMALL: Final = 65_536
+"""Bytes of a column, at most, that is copied as it is."""
+
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
 
@@ -96,19 +99,21 @@ class Memory:
 
         Batches may share a dictionary: of its values each is judged once, and only when a row has it.
         """
-        known = [self._known(asked, name, encoded.values) for name, encoded in looked_at]
+        known = [self._known(asked, name, encoded) for name, encoded in looked_at]
         found = [_judged(k, encoded.codes, rows) for k, (_, encoded) in zip(known, looked_at, strict=True)]
         missing = (np.flatnonzero((one.verdicts == _UNKNOWN) & (one.rows_of > 0)) for one in found)
         self._judge(self.verdicts[asked], list(zip(known, missing, strict=True)))
         return [one for one in found if not one.is_absent()] if asked == KEYWORDS else found
 
-    def _known(self, asked: str, column: str, values: pa.Array) -> _Known:
-        generation = self.verdicts[asked].generation
-        last = self._last.get((asked, column))
+    def _known(self, asked: str, column: str, encoded: columns.Encoded) -> _Known:
+        generation, values = self.verdicts[asked].generation, encoded.values
+        last = self._last.get((asked, column)) if encoded.again else None
         if last is None or last.generation != generation or not columns.same_memory(last.values, values):
             verdicts = np.full(len(values) + 1, _UNKNOWN, dtype=np.intp)
             verdicts[-1] = ABSENT
-            last = self._last[asked, column] = _Known(values, generation, verdicts)
+            last = _Known(values, generation, verdicts)
+            if encoded.again:
+                self._last[asked, column] = last
         return last
 
     def _judge(self, verdicts: Verdicts, asked: Sequence[tuple[_Known, np.ndarray]]) -> None:
@@ -119,18 +124,15 @@ class Memory:
                 continue
             texts = columns.as_strings(known.values)
             if texts is None:
-                known.verdicts[which] = verdicts.of(columns.texts(_chosen(known.values, which)))
+                known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
             elif self._is_little(texts, len(which)):
-                known.verdicts[which] = verdicts.of(_chosen(texts, which).to_pylist())
+                known.verdicts[which] = verdicts.of(texts.take(pa.array(which)).to_pylist())
             elif len(asked) == 1 or len(which) > _FEW:
                 known.verdicts[which] = verdicts.of_texts(texts, which)
             else:
-                few.append((known, which, _chosen(texts, which)))
+                few.append((known, which, texts))
         if few:
-            whole = pa.concat_arrays([texts for _, _, texts in few])
-            found = verdicts.of_texts(whole, np.arange(len(whole)))
-            for known, which, _ in few:
-                known.verdicts[which], found = found[: len(which)], found[len(which) :]
+            _judge_together(verdicts, few)
 
     def _is_little(self, texts: pa.Array, asked: int) -> bool:
         """Tell whether so little has come that getting ready for columns doesn't pay yet."""
@@ -145,8 +147,17 @@ def _judged(known: _Known, codes: np.ndarray, rows: np.ndarray) -> Judged:
     return Judged(known.verdicts, codes, rows_of)
 
 
-def _chosen(values: pa.Array, which: np.ndarray) -> pa.Array:
-    return values if len(which) == len(values) else values.take(pa.array(which))
+def _judge_together(verdicts: Verdicts, few: Sequence[tuple[_Known, np.ndarray, pa.Array]]) -> None:
+    """Find the verdicts of a few texts each of many columns, which are copied into one."""
+    parts, places, begin = [], [], 0
+    for _, which, texts in few:
+        whole = texts.nbytes <= _SMALL  # quicker to copy than to choose from
+        parts.append(texts if whole else texts.take(pa.array(which)))
+        places.append(begin + (which if whole else np.arange(len(which))))
+        begin += len(parts[-1])
+    found = verdicts.of_texts(pa.concat_arrays(parts), np.concatenate(places))
+    for known, which, _ in few:
+        known.verdicts[which], found = found[: len(which)], found[len(which) :]
 
 
 @dataclass(slots=True)
@@ -279,8 +290,10 @@ class Scope:
             found: list[Value | None] = [None] * len(rows)
         else:
             encoded = self._encode(name, column)
-            known = [*columns.texts(encoded.values), None]
-            found = [known[code] for code in encoded.codes[rows].tolist()]
+            codes, which = np.unique(encoded.codes[rows], return_inverse=True)
+            values = encoded.values.take(pa.array(codes, mask=codes == len(encoded.values)))
+            known = columns.texts(values)
+            found = [known[code] for code in which.tolist()]
         if odd := dict(self._misfits.fields.get(name, ())):
             found = [odd.get(row, value) for row, value in zip(rows.tolist(), found, strict=True)]
         return found
