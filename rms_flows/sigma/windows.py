@@ -32,11 +32,10 @@ _OTHERS: Final = 64
 """What a byte of a window can be."""
 _MANY: Final = 4_096
 """Entries, at most, that windows take which short literals don't fill."""
-_BITS: Final = 16
-"""Of the number of an entry, at least; as many as keep the table near the processor."""
-_MORE_BITS: Final = 18
-_SPARSE: Final = 64
-"""Entries for each window, at least, as long as there are `_MORE_BITS`."""
+_BITS, _MORE_BITS = 10, 18
+"""Of the number of an entry, at least and at most: the table should stay near the processor."""
+_SPARSE: Final = 128
+"""Entries for each window, at least, as long as `_MORE_BITS` are enough."""
 
 
 class _Places(NamedTuple):
@@ -58,7 +57,7 @@ def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
     sizes = np.array([len(one.text) for one in literals], dtype=np.int64)
     stride, width = _form(sizes)
     mask = np.uint32(int.from_bytes(bytes([kernel.CASELESS] * width), "little"))
-    bits = _BITS if _SPARSE * stride * len(literals) <= 1 << _BITS else _MORE_BITS
+    bits = min(max(_BITS, (_SPARSE * stride * len(literals)).bit_length()), _MORE_BITS)
     shift = np.uint32(32 - bits)
     codes = _codes(b"".join(one.text for one in literals)) & mask
     owner = np.repeat(np.arange(len(literals)), sizes)
