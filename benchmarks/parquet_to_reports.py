@@ -142,7 +142,7 @@ def main() -> None:
         compare("one filter", folder, one, options.rounds, 0.6)
         hundred = make("sigma", "s", {"rules": ["pack"]}, pack(work).parent)
         print(f"the pack: {hundred.counts}")
-        compare("pack of 100 rules", folder, hundred, options.rounds, 0.4)
+        compare("pack of 100 rules", folder, hundred, options.rounds, 0.6)
 
 
 if __name__ == "__main__":
