@@ -144,7 +144,7 @@ def _times(columns: Columns, names: Sequence[str], rows: int, options: Options) 
     there = [columns[name].text for name in names if name in columns]
     if not there:
         return clock.Times(pa.nulls(rows, TIMESTAMP), np.zeros(rows, np.bool_))
-    return clock.parse(pc.coalesce(*there) if len(there) > 1 else there[0], options)
+    return clock.parse(pc.coalesce(*there) if there[0].null_count else there[0], options)
 
 
 def _without_time(parsed: Parsed, record: np.ndarray, columns: Columns, names: Sequence[str]) -> None:
