@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rms_flows.decode.json_kernel import DEPTH, LIST
+from rms_flows.decode.json_kernel import DEPTH
 from rms_flows.decode.json_scan import Scanner
+from rms_flows.decode.kinds import LIST
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 SCALAR = (

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from rms_flows.decode import framing
+from rms_flows.decode import framing, identity
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
@@ -32,7 +32,10 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_ASCII: Final = 127
+_PIECE: Final = 65_536
+_FEW: Final = 8
+"""Where less than one record in so many is not ASCII, only those are looked at."""
 
 
 class Text:
@@ -69,18 +72,39 @@ class Text:
             return block
         return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
 
+    def _more(self, size: int) -> bytes:
+        while True:
+            block = self._stream.read(size)
+            text = self._recode(block)
+            if text or not block:
+                return text
+
     def read(self, size: int, /) -> bytes:
         """Give up to about `size` bytes, none at the end."""
         if self._error is not None and not self._left:
             raise self._error
         block, self._left = self._left, b""
         try:
-            return block + self._recode(self._stream.read(size))
+            return block + self._more(size)
         except framing.BROKEN as error:
             if not block:
                 raise
             self._error = error
             return block
+
+    def readinto(self, into: memoryview, /) -> int:
+        """Read into memory, by the stream itself where it can; give how many bytes, 0 at the end."""
+        if not self._left:
+            if self._error is not None:
+                raise self._error
+            direct = getattr(self._stream, "readinto", None)
+            if direct is not None and self._decoder is None:
+                return int(direct(into))
+            self._left = self._more(len(into))
+        size = min(len(self._left), len(into))
+        into[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
 
 
 def decode(
@@ -105,7 +129,7 @@ def decode(
     if lines or (cut == "documents" and framing.documents_are_lines(text.head)):
         cut = "lines"
     inlet = _Inlet(context, known, ingested)
-    for frame in framing.frames(text, cut, context.options.max_record):
+    for frame in framing.frames(text, cut, context.options.max_record, passing=True):
         yield inlet.take(frame)
 
 
@@ -185,10 +209,10 @@ class _Inlet:
         """Give ids and, where there are duplicates, which rows to keep."""
         made = self._made(frame, record)
         if own is None or own.null_count == len(own):
-            return pa.array(made, pa.string()), None
+            return made, None
         kept = np.ones(len(record), np.bool_)
         ids: list[str] = []
-        for row, (given, new) in enumerate(zip(own.to_pylist(), made, strict=True)):
+        for row, (given, new) in enumerate(zip(own.to_pylist(), made.to_pylist(), strict=True)):
             if given is None:
                 ids.append(new)
                 continue
@@ -207,21 +231,10 @@ class _Inlet:
         counts.duplicates = int((~kept).sum())
         return pa.array(ids, pa.string()), None if kept.all() else kept
 
-    def _made(self, frame: Frame, record: np.ndarray) -> list[str]:
-        """Hash where each record lies (input's first record, offset), its bytes; more rows add a number."""
+    def _made(self, frame: Frame, record: np.ndarray) -> pa.Array:
         if self._first is None and len(frame.records):
             self._first = xxhash.xxh3_64_intdigest(frame.records[0])
-        first = np.uint64(self._first or 0)
-        with np.errstate(over="ignore"):
-            seeds = (frame.offsets.astype(np.uint64) * _GOLDEN) ^ first
-        data, digest, chosen = frame.records.data, xxhash.xxh3_128_hexdigest, frame.records.take(record)
-        places = zip(chosen.starts.tolist(), chosen.ends.tolist(), seeds[record].tolist(), strict=True)
-        ids = [digest(data[start:end], seed) for start, end, seed in places]
-        again = np.flatnonzero(record[1:] == record[:-1]) + 1
-        for row in again.tolist():
-            ordinal = row - int(np.searchsorted(record, record[row]))
-            ids[row] = digest(f"{ids[row]}#{ordinal}".encode())
-        return ids
+        return identity.ids(frame.records, frame.offsets, self._first or 0, record)
 
     def _dataset(self, found: pa.Array | None, rows: int) -> pa.Array:
         declared = pa.scalar(self._context.options.dataset, pa.string())
@@ -255,17 +268,32 @@ class _Inlet:
 
 def _only_text(records: Records) -> tuple[Records, np.ndarray, list[Failure]]:
     """Sort out records that are no UTF-8."""
+    suspects = _suspects(records)
+    failures = [failure for number in suspects if (failure := _no_text(number, records[number]))]
+    if not failures:
+        return records, np.arange(len(records)), []
+    kept = np.ones(len(records), np.bool_)
+    kept[[failure.record for failure in failures]] = False
+    places = np.flatnonzero(kept)
+    return records.take(places), places, failures
+
+
+def _suspects(records: Records) -> Sequence[int]:
+    """Give the records that may be no UTF-8."""
+    if records.wide is not None and np.count_nonzero(records.wide) * _FEW < len(records):
+        found: list[int] = np.flatnonzero(records.wide).tolist()
+        return found
+    whole = records.data[records.starts[0] : records.ends[-1]] if len(records) else records.data[:0]
+    if not len(whole) or whole.max() <= _ASCII:
+        return ()
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        if len(records) and not records.data.isascii():
-            codecs.utf_8_decode(
-                memoryview(records.data)[records.starts[0] : records.ends[-1]], "strict", True
-            )
+        for at in range(0, len(whole), _PIECE):  # a text of megabytes would be memory that is new each time
+            decoder.decode(whole[at : at + _PIECE].tobytes())
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        failures = [failure for number, record in enumerate(records) if (failure := _no_text(number, record))]
-        bad = {failure.record for failure in failures}
-        places = np.array([number for number in range(len(records)) if number not in bad], np.int64)
-        return records.take(places), places, failures
-    return records, np.arange(len(records)), []
+        return range(len(records))
+    return ()
 
 
 def _no_text(number: int, record: bytes) -> Failure | None:

@@ -1,312 +1,253 @@
-"""The inner loops of fast JSON decoding, compiled by Numba: bytes of many records → tokens → column buffers.
+"""The inner loop of fast JSON decoding, compiled by Numba: bytes of many records → column buffers at once.
 
-They accept only what is surely right (RFC 8259; no repeated key, no surrogate escape, no exponent, objects
+It accepts only what is surely right (RFC 8259; no repeated key, no surrogate escape, no exponent, objects
 nested up to `DEPTH`, lists of scalars only); every other record is marked and goes the slow way, which
-either decodes it or says what is wrong with it. So these loops never need an error message, and never accept
+either decodes it or says what is wrong with it. So this loop never needs an error message, and never accepts
 what the slow way would refuse.
 
 Bytes stand in a buffer with `simd.WIDTH` zeros behind them: a zero stops every loop, so none checks for the
-end.
+end. Records of one log have the same keys in the same order: which key follows is guessed from what followed
+the last time, and one comparison of a block proves it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from rms_flows.compiled import compiled
-from rms_flows.decode.kinds import BOOLEAN, ESCAPED, FLOAT, INTEGER, LIST, NULL, PLAIN
-from rms_flows.decode.simd import WIDTH, ends, escapes, leading, lowest, unequal, word
+from rms_flows.compiled import compiled, inlined
+from rms_flows.decode.kinds import NULL
+from rms_flows.decode.simd import (
+    AHEAD,
+    WIDTH,
+    above_one,
+    address,
+    byte,
+    ends,
+    lowest,
+    put_byte,
+    put_int32,
+    put_word,
+    to_read,
+    to_write,
+    unequal,
+    word,
+)
+from rms_flows.decode.text_kernel import FULL, SLOW, array, literal, number, skip, string
 
 DEPTH = 16
 """Deepest nesting that the fast way follows."""
 
-_STOP = np.zeros(256, np.bool_)  # what ends a run of plain string bytes: controls, quote, backslash
-_STOP[:32] = True
-_STOP[[0x22, 0x5C]] = True
-HEX = np.full(256, -1, np.int16)
-for _digit, _character in enumerate(b"0123456789abcdef"):
-    HEX[_character] = _digit
-for _digit, _character in enumerate(b"ABCDEF"):
-    HEX[_character] = 10 + _digit
-SIMPLE = np.zeros(256, np.uint8)  # \n and its kind → the byte that it stands for
-for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
-    SIMPLE[_letter] = _byte
+NEW = -3
+"""A key that has no column yet."""
 
-_LEAST = np.uint64(1 << 63)  # the least integer, without its sign
-_ZERO, _ONE = np.uint64(0), np.uint64(1)
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: spreads bits upwards
-_EVEN = np.uint64(0x5555555555555555)
+DONE = 0
+
+KEY: Final = np.dtype(
+    [
+        ("text", np.int64),  # where its text begins: address, closing quote and colon included
+        ("length", np.int64),  # of the key alone
+        ("mask", np.uint64),  # the bits of a block that are text; 0 where it is longer than one
+        ("seen", np.int64),  # stamp of the last record with it
+        ("base", np.int64),  # where its column's bytes begin: address, 0 where it has no column yet
+        ("place", np.int64),  # where the next value goes
+        ("limit", np.int64),  # no value block may begin behind it
+        ("offsets", np.int64),  # address of Arrow's offsets, int32[rows + 1]
+        ("kinds", np.int64),  # address of uint8[rows], zeros, takes 1 + kind
+        ("valid", np.int64),  # address of Arrow's marks of what is there, a bit a row in words of 64
+        ("filled", np.int64),  # how many of the offsets are written
+        ("count", np.int64),  # values of this call
+        ("nulls", np.int64),  # those that are null
+        ("keep", np.int64),  # -1, or 0 where nobody asked for it
+        ("parent", np.int32),  # the key of the object that it stands in
+        ("next", np.int32),  # the key that came behind it the last time
+        ("spare", np.int64),  # two lines of cache an entry
+    ]
+)
+"""A key and its column; number 0 is none, and its `next` begins a record."""
 
 
 class Keys(NamedTuple):
-    """The keys seen so far; number 0 is none. Flat arrays, because compiled code works on nothing else."""
+    """The keys seen so far."""
 
-    start: np.ndarray  # int64, where a key's text begins in `text`
-    length: np.ndarray  # int64
-    parent: np.ndarray  # int32, the key of the object that it stands in
-    text: np.ndarray  # uint8, each key with its closing quote
+    entries: np.ndarray  # KEY
+    text: np.ndarray  # uint8, of all
     slot: np.ndarray  # int32, open hash table
-    seen: np.ndarray  # int64, stamp of the last record with this key
     outer: np.ndarray  # int32[DEPTH], the keys of the objects around the current one
     used: np.ndarray  # int64[2], keys and bytes of text in use
-    found: np.ndarray  # int64, values of this call
-    size: np.ndarray  # int64, and their bytes
+    touched: np.ndarray  # int32, keys of the values of the current record
+    aside: np.ndarray  # uint8, takes what nobody asked for
 
 
-class Tokens(NamedTuple):
-    """One entry a value: its key, kind, first byte and length."""
-
-    key: np.ndarray  # int32
-    kind: np.ndarray  # uint8
-    start: np.ndarray  # int64
-    length: np.ndarray  # int64
+_ONE = np.uint64(1)
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd: spreads bits upwards
 
 
-@compiled
-def _skip(buf: np.ndarray, i: int) -> int:
-    while buf[i] == 32 or buf[i] == 9 or buf[i] == 10 or buf[i] == 13:
-        i += 1
-    return i
-
-
-@compiled
-def _escaped(slashes: np.uint64) -> np.uint64:
-    """Give the bytes behind an odd number of backslashes in a row.
-
-    Adding the first bit of a run to the run carries to the bit behind it; whether that is an odd number of
-    places on shows in the parity of the two. A run that reaches the end of the block gives nothing.
-    """
-    first = slashes & ~(slashes << _ONE)
-    from_even = (slashes + (first & _EVEN)) & ~slashes
-    from_odd = (slashes + (first & ~_EVEN)) & ~slashes
-    return (from_even & ~_EVEN) | (from_odd & _EVEN)
-
-
-@compiled
-def _string(buf: np.ndarray, i: int) -> tuple[int, int]:
-    """Step over a string's inside; give the place of its closing quote (-1: slow way) and its kind."""
-    kind = PLAIN
-    while True:
-        stops, slashes = ends(buf, i)
-        step = WIDTH
-        if slashes and not (stops & (_ZERO - stops)) - _ONE < slashes & (_ZERO - slashes):
-            kind = ESCAPED
-            escaped = _escaped(slashes)
-            stops &= ~escaped
-            simple, long = escapes(buf, i)
-            inside = (stops & (_ZERO - stops)) - _ONE  # what stands before the first stop, all where none is
-            if escaped & inside & ~simple:
-                long &= escaped & inside
-                if escaped & inside & ~simple & ~long:
-                    return -1, kind
-                while long:
-                    if not _hexadecimal(buf, i + lowest(long) + 1):
-                        return -1, kind
-                    long &= long - _ONE
-            step -= leading(~slashes) & (WIDTH - 1)  # a run at the end: again from its beginning
-        if stops:
-            i += lowest(stops)
-            return (i if buf[i] == 34 else -1), kind
-        i += step
-
-
-@compiled
-def _hexadecimal(buf: np.ndarray, i: int) -> bool:
-    """Tell whether four digits stand at `i` that are no half of a surrogate pair."""
-    value = 0
-    for j in range(i, i + 4):
-        if HEX[buf[j]] < 0:
-            return False
-        value = value * 16 + HEX[buf[j]]
-    return not 0xD800 <= value < 0xE000
-
-
-@compiled
-def _number(buf: np.ndarray, i: int) -> tuple[int, int]:
-    """Step over a number; give its end (-1: slow way) and its kind."""
-    start = i
-    kind = INTEGER
-    if buf[i] == 45:
-        i += 1
-    first = i
-    value = np.uint64(0)
-    while 48 <= buf[i] <= 57:
-        value = value * np.uint64(10) + np.uint64(buf[i] - 48)
-        i += 1
-    zero = buf[first] == 48
-    if i == first or i - first > 19 or (zero and i - first > 1):
-        return -1, kind
-    if first > start and value > _LEAST:
-        return -1, kind
-    if buf[i] == 46:
-        kind = FLOAT
-        i += 1
-        fraction = i
-        while 48 <= buf[i] <= 57:
-            i += 1
-        if i == fraction:
-            return -1, kind
-    elif zero and first > start:
-        return -1, kind  # -0 is 0 to some and not to others
-    if buf[i] == 101 or buf[i] == 69:
-        return -1, kind
-    return i, kind
-
-
-@compiled
-def _literal(buf: np.ndarray, i: int) -> tuple[int, int]:
-    """Step over `null`, `true` or `false`; give its end (-1: slow way) and its kind."""
-    if buf[i] == 110 and buf[i + 1] == 117 and buf[i + 2] == 108 and buf[i + 3] == 108:
-        return i + 4, NULL
-    if buf[i] == 116 and buf[i + 1] == 114 and buf[i + 2] == 117 and buf[i + 3] == 101:
-        return i + 4, BOOLEAN
-    if buf[i] == 102 and buf[i + 1] == 97 and buf[i + 2] == 108 and buf[i + 3] == 115 and buf[i + 4] == 101:
-        return i + 5, BOOLEAN
-    return -1, NULL
-
-
-@compiled
-def _scalar(buf: np.ndarray, i: int) -> tuple[int, int]:
-    """Step over a string, number or literal; give its end (-1: slow way) and its kind."""
-    if buf[i] == 34:
-        end, kind = _string(buf, i + 1)
-        return (end + 1 if end >= 0 else -1), kind
-    if buf[i] == 45 or 48 <= buf[i] <= 57:
-        return _number(buf, i)
-    return _literal(buf, i)
-
-
-@compiled
-def _list(buf: np.ndarray, i: int) -> int:
-    """Step over a list of scalars; give its end (-1: slow way)."""
-    i = _skip(buf, i + 1)
-    if buf[i] == 93:
-        return i + 1
-    while True:
-        i, _ = _scalar(buf, i)
-        if i < 0:
-            return -1
-        i = _skip(buf, i)
-        if buf[i] == 93:
-            return i + 1
-        if buf[i] != 44:
-            return -1
-        i = _skip(buf, i + 1)
-
-
-@compiled
-def _value(buf: np.ndarray, i: int) -> tuple[int, int, int, int]:
-    """Step over a value that is no object; give its end (-1: slow way), its kind, and its text's two ends."""
-    if buf[i] == 91:
-        end = _list(buf, i)
-        return end, LIST, i, end
-    end, kind = _scalar(buf, i)
-    if kind == NULL:
-        return end, kind, i, i
-    if kind <= ESCAPED:
-        return end, kind, i + 1, end - 1
-    return end, kind, i, end
-
-
-@compiled
-def _same(buf: np.ndarray, i: int, keys: Keys, key: int) -> bool:
-    """Tell whether the key `key` stands at `i`, its closing quote included."""
-    start, left = keys.start[key], keys.length[key] + 1
+@inlined
+def _same(i: int, text: int, left: int) -> bool:
+    """Tell whether so many bytes are the same at two places."""
     while left > WIDTH:
-        if unequal(buf, i, keys.text, start):
+        if unequal(i, text):
             return False
-        i, start, left = i + WIDTH, start + WIDTH, left - WIDTH
-    return bool((unequal(buf, i, keys.text, start) << np.uint64(WIDTH - left)) == 0)
+        i, text, left = i + WIDTH, text + WIDTH, left - WIDTH
+    return bool((unequal(i, text) << np.uint64(WIDTH - left)) == 0)
 
 
 @compiled
-def _find(buf: np.ndarray, i: int, parent: int, keys: Keys) -> tuple[int, int]:
+def _find(i: int, parent: int, keys: Keys) -> tuple[int, int]:
     """Look a key up by hash, adding it when it is new; give its number and the place behind its end.
 
     A number of 0 says: slow way (an escape in the key, or the table is full).
     """
     start = i
     while True:
-        stops, slashes = ends(buf, i)
+        stops, slashes = ends(i)
         if stops | slashes:
             break
         i += WIDTH
     i += lowest(stops | slashes)
-    if buf[i] != 34:
+    if byte(i) != 34:
         return 0, i
     length = i - start
-    code = word(buf, start)
+    code = word(start)
     if length < 8:
         code &= (_ONE << np.uint64(8 * length)) - _ONE
     else:
-        code ^= word(buf, i - 8) * _MIX
+        code ^= word(i - 8) * _MIX
     code = (code ^ np.uint64(parent * 64 + length)) * _MIX
     mask = len(keys.slot) - 1
     slot = np.int64(code >> np.uint64(40)) & mask
     while keys.slot[slot]:
         key = keys.slot[slot]
-        if keys.parent[key] == parent and keys.length[key] == length and _same(buf, start, keys, key):
+        known = keys.entries[key]
+        if known.parent == parent and known.length == length and _same(start, known.text, length + 1):
             return key, i + 1
         slot = (slot + 1) & mask
-    key = keys.used[0] + 1
-    used = keys.used[1]
-    if key >= len(keys.start) or used + length + 1 + WIDTH > len(keys.text):
-        return 0, i
-    keys.start[key], keys.length[key], keys.parent[key] = used, length, parent
-    for j in range(length + 1):
-        keys.text[used + j] = buf[start + j]
-    keys.slot[slot] = key
-    keys.used[0], keys.used[1] = key, used + length + 1
-    return key, i + 1
+    return _added(start, length, parent, slot, keys), i + 1
 
 
 @compiled
-def _record(buf: np.ndarray, i: int, end: int, stamp: int, keys: Keys, tokens: Tokens, n: int) -> int:
-    """Cut one record into tokens, the first of number `n`; give the number behind its last, -1: slow way."""
-    depth, parent = 0, 0
-    i = _skip(buf, i)
-    if buf[i] != 123:
-        return -1
-    i = _skip(buf, i + 1)
+def _added(start: int, length: int, parent: int, slot: np.int64, keys: Keys) -> int:
+    """Add a key to the table; give its number, 0 where that is full."""
+    key, used = keys.used[0] + 1, keys.used[1]
+    if key >= len(keys.entries) or used + length + 2 + WIDTH > len(keys.text):
+        return 0
+    new = keys.entries[key]
+    new.length, new.parent, new.text = length, parent, address(keys.text) + used
+    for j in range(length + 1):
+        put_byte(new.text + j, byte(start + j))
+    put_byte(new.text + length + 1, 58)
+    if length + 2 <= WIDTH:
+        new.mask = ~np.uint64(0) >> np.uint64(WIDTH - length - 2)
+    keys.slot[slot] = key
+    keys.used[0], keys.used[1] = key, used + length + 2
+    return int(key)
+
+
+@inlined
+def _key(i: int, last: int, parent: int, keys: Keys) -> tuple[int, int]:
+    """Take the key that begins at `i` and its colon; give its number and where its value begins, or 0."""
+    guess = keys.entries[last].next
+    known = keys.entries[guess]
+    if known.mask and not unequal(i, known.text) & known.mask and known.parent == parent:
+        i += known.length + 2
+        return guess, (skip(i) if byte(i) <= 32 else i)
+    key, i = _find(i, parent, keys)
+    keys.entries[last].next = key
+    i = skip(i)
+    return (key if byte(i) == 58 else 0), skip(i + 1)
+
+
+@inlined
+def _value(i: int, key: int, row: int, keys: Keys, aside: int) -> int:
+    """Take a value that is no object into its column; give its end, or why there is none."""
+    own = keys.entries[key]
+    if own.base == 0:
+        return NEW
+    first, start, limit, keep = byte(i), own.place, own.limit, own.keep
+    to_read(i + AHEAD)
+    if first == 34:
+        i, place, kind = string(i + 1, start, limit, keep)
+    elif first == 45 or 48 <= first <= 57:
+        i, place, kind = number(i, start, limit, keep)
+    elif first == 91:
+        i, place, kind = array(i, start, limit, keep, aside)
+    else:
+        i, place, kind = literal(i, start, limit, keep)
+    if i < 0:
+        return i
+    own.place = place
+    to_write(place + WIDTH)
+    own.count += 1
+    if kind == NULL:
+        own.nulls += 1
+    if keep:
+        for r in range(own.filled, row + 1):
+            put_int32(own.offsets + 4 * r, start - own.base)
+        own.filled = row + 1
+        put_byte(own.kinds + row, kind + 1)
+    return i
+
+
+@compiled
+def _record(i: int, end: int, row: int, stamp: int, keys: Keys) -> tuple[int, int, int]:
+    """Take one record; give `DONE` or why not, how many keys it touched, and the last key."""
+    depth, parent, key, n = 0, 0, 0, 0
+    aside = address(keys.aside)
+    i = skip(i)
+    if byte(i) != 123:
+        return SLOW, n, key
+    i = skip(i + 1)
     while True:
-        if buf[i] != 34:
-            return -1
-        key, i = _find(buf, i + 1, parent, keys)
-        if key == 0:
-            return -1
-        if keys.seen[key] == stamp:
-            return -1
-        keys.seen[key] = stamp
-        i = _skip(buf, i)
-        if buf[i] != 58:
-            return -1
-        i = _skip(buf, i + 1)
-        if buf[i] == 123:
+        if byte(i) != 34:
+            return SLOW, n, key
+        key, i = _key(i + 1, key, parent, keys)
+        own = keys.entries[key]
+        if key == 0 or own.seen == stamp:
+            return SLOW, n, key
+        own.seen = stamp
+        if byte(i) == 123:
             if depth == DEPTH:
-                return -1
+                return SLOW, n, key
             keys.outer[depth] = parent
             depth += 1
             parent = key
-            i = _skip(buf, i + 1)
+            i = skip(i + 1)
             continue
-        i, kind, first, last = _value(buf, i)
+        i = _value(i, key, row, keys, aside)
         if i < 0:
-            return -1
-        tokens.key[n], tokens.kind[n], tokens.start[n], tokens.length[n] = key, kind, first, last - first
+            return i, n, key
+        keys.touched[n] = key
         n += 1
-        i = _skip(buf, i)
-        while buf[i] == 125:
+        if byte(i) == 44 and byte(i + 1) == 34:
+            i += 1
+            continue
+        i = skip(i)
+        while byte(i) == 125:
             inside = i < end  # else the brace is that of a later record
-            i = _skip(buf, i + 1)
+            i = skip(i + 1)
             if depth == 0:
-                return n if inside and i >= end else -1
+                return (DONE if inside and i >= end else SLOW), n, key
             depth -= 1
             parent = keys.outer[depth]
-        if buf[i] != 44:
-            return -1
-        i = _skip(buf, i + 1)
+        if byte(i) != 44:
+            return SLOW, n, key
+        i = skip(i + 1)
+
+
+@compiled
+def _undo(keys: Keys, n: int, row: int) -> None:
+    """Take back the values of a record."""
+    for t in range(n):
+        own = keys.entries[keys.touched[t]]
+        own.count -= 1
+        if not own.keep:
+            continue
+        own.filled = row
+        own.place = own.base + (np.int64(word(own.offsets + 4 * row)) & 0x7FFFFFFF)
+        own.nulls -= byte(own.kinds + row) == NULL + 1
+        put_byte(own.kinds + row, 0)
 
 
 @compiled
@@ -314,33 +255,58 @@ def scan(
     buf: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
+    slow: np.ndarray,
     stamp: int,
     keys: Keys,
-    tokens: Tokens,
-    first: np.ndarray,
-    slow: np.ndarray,
-) -> None:
-    """Cut records into tokens.
+    record: int,
+    row: int,
+) -> tuple[int, int, int, int]:
+    """Copy the values of records into their columns, row after row; slow records take no row.
 
     Args:
         buf: uint8, padded with zeros.
         starts: int64[records], first byte of each record.
         ends: int64[records], the place behind its last.
-        stamp: A number that no earlier call used for a record; record r uses `stamp + r`.
-        keys: The table of keys (`json_scan.Keys`), grows.
-        tokens: Where tokens go (`json_scan.Tokens`).
-        first: int64[records + 1], is set to the first token of each record.
         slow: bool[records], is set where a record has to go the slow way.
+        stamp: A number that no earlier call used for a record; record r uses `stamp + r`.
+        keys: The table of keys, grows.
+        record: The record to begin with.
+        row: Its row.
+
+    Returns:
+        `DONE`, or `NEW` or `FULL` where a key has no column or no room in it; the record to go on with once
+        it has; its row; the key.
     """
-    n = 0
-    for r in range(len(starts)):
-        first[r] = n
-        behind = _record(buf, starts[r], ends[r], stamp + r, keys, tokens, n)
-        if behind < 0:
-            slow[r] = True
+    at = address(buf)
+    for r in range(record, len(starts)):
+        why, n, key = _record(at + starts[r], at + ends[r], row, stamp + r, keys)
+        if why == DONE:
+            row += 1
             continue
-        for t in range(n, behind):
-            keys.found[tokens.key[t]] += 1
-            keys.size[tokens.key[t]] += tokens.length[t]
-        n = behind
-    first[len(starts)] = n
+        _undo(keys, n, row)
+        if why == SLOW:
+            slow[r] = True
+        else:
+            return why, r, row, key
+    return DONE, len(starts), row, 0
+
+
+@compiled
+def close(columns: np.ndarray, keys: Keys, rows: int) -> None:
+    """Write what columns lack when all rows are there: the offsets of the last, and what is valid.
+
+    Args:
+        columns: int64, the keys with a column.
+        keys: The table of keys.
+        rows: How many rows there are.
+    """
+    for c in range(len(columns)):
+        own = keys.entries[columns[c]]
+        for r in range(own.filled, rows + 1):
+            put_int32(own.offsets + 4 * r, own.place - own.base)
+        if own.count - own.nulls < rows:
+            for first in range(0, rows, WIDTH):
+                put_word(own.valid + first // 8, above_one(own.kinds + first))
+
+
+__all__ = ["DEPTH", "DONE", "FULL", "KEY", "NEW", "SLOW", "Keys", "close", "scan"]

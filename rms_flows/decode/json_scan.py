@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from rms_flows.decode.json_gather import gather
-from rms_flows.decode.json_kernel import DEPTH, Keys, Tokens, scan
+from rms_flows.decode import json_kernel as kernel
+from rms_flows.decode.json_columns import BEHIND, Columns, Memory
 from rms_flows.decode.json_slow import FIELDS, Column
-from rms_flows.decode.records import PADDING, Records
+from rms_flows.decode.records import Records
 from rms_flows.decode.simd import WIDTH
 
 _KEYS = 16_384
 _KEY_BYTES = 1 << 20
+_FADING = 0.8  # of the room that a column had, at least, when its values get shorter
 
 
 class Scanned(NamedTuple):
@@ -29,6 +29,11 @@ class Scanned(NamedTuple):
     columns: dict[str, Column]
     slow: np.ndarray  # bool, shape (records,)
     names: frozenset[str]  # of all fields, also those that were not wanted
+
+
+def _aligned(memory: np.ndarray) -> np.ndarray:
+    """Give memory from where a line of cache begins."""
+    return memory[-memory.ctypes.data % WIDTH :]
 
 
 class Scanner:
@@ -48,76 +53,72 @@ class Scanner:
     def __init__(self, wanted: frozenset[str] | None = None) -> None:
         self._wanted = wanted
         self._stamp = 1
+        self._memory = Memory()
         self._names = [""]
-        self._keys = Keys(
-            start=np.zeros(_KEYS, np.int64),
-            length=np.zeros(_KEYS, np.int64),
-            parent=np.zeros(_KEYS, np.int32),
+        self._sizes: dict[int, float] = {}  # key → bytes a row in the last block that had it
+        self._keys = kernel.Keys(
+            entries=np.zeros(_KEYS, kernel.KEY),
             text=np.zeros(_KEY_BYTES + WIDTH, np.uint8),
             slot=np.zeros(2 * _KEYS, np.int32),
-            seen=np.zeros(_KEYS, np.int64),
-            outer=np.zeros(DEPTH, np.int32),
+            outer=np.zeros(kernel.DEPTH, np.int32),
             used=np.zeros(2, np.int64),
-            found=np.zeros(_KEYS, np.int64),
-            size=np.zeros(_KEYS, np.int64),
+            touched=np.zeros(_KEYS, np.int32),
+            aside=_aligned(np.zeros(BEHIND + 2 * WIDTH, np.uint8)),
         )
 
     def scan(self, records: Sequence[bytes]) -> Scanned:
-        """Scan records, which are UTF-8; where one holds a zero byte the whole block is slow."""
+        """Scan records, which are UTF-8."""
         records = Records.of(records)
         slow = np.zeros(len(records), np.bool_)
-        if records.data.find(b"\0") < len(records.data) - len(PADDING):
-            slow[:] = True
-            return Scanned({}, slow, frozenset())
-        buf = np.frombuffer(records.data, np.uint8)
-        most = len(buf) // 5  # `"":0,`
-        tokens = Tokens(
-            key=np.empty(most, np.int32),
-            kind=np.empty(most, np.uint8),
-            start=np.empty(most, np.int64),
-            length=np.empty(most, np.int64),
-        )
-        first = np.empty(len(records) + 1, np.int64)
-        self._keys.found[:] = 0
-        self._keys.size[:] = 0
-        scan(buf, records.starts, records.ends, self._stamp, self._keys, tokens, first, slow)
-        self._stamp += len(records)
+        known = self._keys.entries[: len(self._names)]
+        known["base"][known["keep"] != 0] = 0  # what nobody asked for stays so
+        for field in ("count", "nulls", "filled"):
+            known[field] = 0
+        columns = Columns(self._keys, len(records), self._sizes, self._memory)
+        record, row = 0, 0
+        while True:
+            self._stamp += len(records)  # no record has the stamp of another, nor of its own first try
+            why, record, row, key = kernel.scan(
+                records.data, records.starts, records.ends, slow, self._stamp, self._keys, record, row
+            )
+            if why == kernel.DONE:
+                return self._finish(columns, row, slow)
+            if why == kernel.NEW:
+                self._add(columns, key)
+            else:
+                ends, start = records.ends, records.starts[record]
+                columns.widen(key, row, int(ends[record] - start), int(ends[-1] - start))
+
+    def _add(self, columns: Columns, key: int) -> None:
+        """Give a key a column, unless nobody asked for it."""
         self._learn()
-        used = np.flatnonzero(self._keys.found)
-        every = frozenset(self._names[key] for key in used)
-        if len(every) < len(used) or len(every) > FIELDS:  # two keys flatten to one name
-            slow[:] = True
-            return Scanned({}, slow, frozenset())
-        kept = [key for key in used.tolist() if self._wanted is None or self._names[key] in self._wanted]
-        return Scanned(self._columns(buf, tokens, first, slow, kept), slow, every)
+        if self._wanted is None or self._names[key] in self._wanted:
+            columns.add(key)
+            return
+        entry = self._keys.entries[key]
+        entry["base"] = entry["place"] = entry["limit"] = self._keys.aside.ctypes.data
+        entry["keep"] = 0
 
     def _learn(self) -> None:
-        """Name the keys that were new in this block."""
+        """Name the keys that are new."""
         keys = self._keys
         for key in range(len(self._names), int(keys.used[0]) + 1):
-            start, length = int(keys.start[key]), int(keys.length[key])
-            own = keys.text[start : start + length].tobytes().decode()
-            parent = self._names[keys.parent[key]]
-            self._names.append(f"{parent}.{own}" if keys.parent[key] else own)
+            entry = keys.entries[key]
+            start = int(entry["text"]) - keys.text.ctypes.data
+            own = keys.text[start : start + int(entry["length"])].tobytes().decode()
+            parent = int(entry["parent"])
+            self._names.append(f"{self._names[parent]}.{own}" if parent else own)
 
-    def _columns(
-        self, buf: np.ndarray, tokens: Tokens, first: np.ndarray, slow: np.ndarray, kept: list[int]
-    ) -> dict[str, Column]:
-        """Build the Arrow columns of keys; all share one buffer of bytes, each its slice."""
-        column = np.full(len(self._names), -1, np.int32)
-        column[kept] = np.arange(len(kept))
-        rows = len(slow) - int(slow.sum())
-        sizes = self._keys.size[kept] + WIDTH
-        base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        place = base[:-1].copy()
-        whole = pa.allocate_buffer(int(base[-1]))
-        offsets = np.zeros((len(kept), rows + 1), np.int32)
-        kinds = np.zeros((len(kept), rows), np.uint8)
-        gather(buf, tokens, first, slow, column, place, np.frombuffer(whole, np.uint8), offsets, kinds)
-        valid = np.packbits(kinds > 1, axis=1, bitorder="little")
-        built = {}
-        for i, key in enumerate(kept):
-            data = whole.slice(int(base[i]), int(sizes[i]))
-            text = pa.StringArray.from_buffers(rows, pa.py_buffer(offsets[i]), data, pa.py_buffer(valid[i]))
-            built[self._names[key]] = Column(text, kinds[i])
-        return built
+    def _finish(self, columns: Columns, rows: int, slow: np.ndarray) -> Scanned:
+        """Make columns of what was copied."""
+        used = np.flatnonzero(self._keys.entries["count"][: len(self._names)]).tolist()
+        names = frozenset(self._names[key] for key in used)
+        if len(names) < len(used) or len(names) > FIELDS:  # two keys flatten to one name
+            slow[:] = True
+            return Scanned({}, slow, frozenset())
+        made = columns.finish(used, rows)
+        self._sizes = {
+            key: max(len(column.text.buffers()[2]) / rows, self._sizes.get(key, 0) * _FADING)
+            for key, column in made.items()
+        }
+        return Scanned({self._names[key]: column for key, column in made.items()}, slow, names)

@@ -15,9 +15,11 @@ class Records(Sequence[bytes]):
     r"""A sequence of bytes that makes an object of a record only when it is asked for.
 
     Args:
-        data: The bytes, `PADDING` behind them.
+        data: The bytes, uint8, `PADDING` behind them.
         starts: int64, shape (records,): where each begins.
         ends: The same shape: the place behind each.
+        wide: bool, the same shape: which hold more than ASCII; None where nobody looked.
+        digits: uint8, shape (records, 32): their ids, where they are made already (`decode.identity`).
 
     Example:
         >>> records = Records.of([b"one", b"two", b"three"])
@@ -25,12 +27,21 @@ class Records(Sequence[bytes]):
         (b'two', 3, [b'three', b'one'])
     """
 
-    __slots__ = ("data", "ends", "starts")
+    __slots__ = ("data", "digits", "ends", "starts", "wide")
 
-    def __init__(self, data: bytes, starts: np.ndarray, ends: np.ndarray) -> None:
+    def __init__(
+        self,
+        data: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        wide: np.ndarray | None = None,
+        digits: np.ndarray | None = None,
+    ) -> None:
         self.data = data
         self.starts = starts
         self.ends = ends
+        self.wide = wide
+        self.digits = digits
 
     @classmethod
     def of(cls, records: Iterable[bytes]) -> Records:
@@ -40,7 +51,7 @@ class Records(Sequence[bytes]):
         parts = list(records)
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 1) - 1
         starts = np.concatenate([[0], ends[:-1] + 1]) if parts else ends
-        return cls(b"\n".join([*parts, PADDING]), starts, ends)
+        return cls(np.frombuffer(b"\n".join([*parts, PADDING]), np.uint8), starts, ends)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -53,17 +64,27 @@ class Records(Sequence[bytes]):
 
     def __getitem__(self, place: int | slice) -> bytes | Records:
         if isinstance(place, slice):
-            return Records(self.data, self.starts[place], self.ends[place])
-        return self.data[self.starts[place] : self.ends[place]]
+            return self._chosen(place)
+        return self.data[self.starts[place] : self.ends[place]].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
-        data = self.data
-        return (data[i:j] for i, j in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
+        if not len(self):
+            return iter(())
+        first = int(self.starts.min())
+        data = self.data[first : int(self.ends.max())].tobytes()  # one copy: bytes are cut up faster
+        return (
+            data[i:j]
+            for i, j in zip((self.starts - first).tolist(), (self.ends - first).tolist(), strict=True)
+        )
 
     def take(self, places: Sequence[int] | np.ndarray) -> Records:
-        """Give some of them."""
-        chosen = np.asarray(places, np.int64)
-        return Records(self.data, self.starts[chosen], self.ends[chosen])
+        """Give some of them: by their places, or those that a mask marks."""
+        chosen = np.asarray(places)
+        return self._chosen(chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64, copy=False))
+
+    def _chosen(self, places: slice | np.ndarray) -> Records:
+        marks = (None if marks is None else marks[places] for marks in (self.wide, self.digits))
+        return Records(self.data, self.starts[places], self.ends[places], *marks)
 
     def size(self) -> int:
         """Give the bytes of all."""

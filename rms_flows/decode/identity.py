@@ -1,0 +1,83 @@
+"""Ids of records that have none of their own: hashes of where they lie and of what they are."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from rms_flows.decode.records import Records
+
+DIGITS: Final = 32
+"""Hexadecimal digits of an id."""
+
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+def ids(records: Records, offsets: np.ndarray, first: int, record: np.ndarray) -> pa.Array:
+    """Give each row the id of its record; where a record gives more rows, their number is added.
+
+    Args:
+        records: Of a frame.
+        offsets: int64, shape (records,): where each begins in its input.
+        first: Hash of the input's first record.
+        record: int64, shape (rows,): the record of each row, rising.
+
+    Returns:
+        Strings of `DIGITS` hexadecimal digits, shape (rows,).
+    """
+    made = records.digits
+    if made is None:
+        made = digits(records.take(record), offsets[record], first)
+    elif len(record) < len(made) or (record[1:] == record[:-1]).any():
+        made = made[record]
+    texts = pa.StringArray.from_buffers(
+        len(record),
+        pa.py_buffer(np.arange(len(record) + 1, dtype=np.int32) * np.int32(DIGITS)),
+        pa.py_buffer(made),
+    )
+    again = np.flatnonzero(record[1:] == record[:-1]) + 1
+    if not len(again):
+        return texts
+    numbered = texts.to_pylist()
+    for row in again.tolist():
+        ordinal = row - int(np.searchsorted(record, record[row]))
+        numbered[row] = xxhash.xxh3_128_hexdigest(f"{numbered[row]}#{ordinal}".encode())
+    return pa.array(numbered, pa.string())
+
+
+def digits(records: Records, offsets: np.ndarray, first: int) -> np.ndarray:
+    """Hash records, long ones by the compiled loops where the process has them.
+
+    Args:
+        records: The records.
+        offsets: int64, shape (records,): where each begins in its input.
+        first: Hash of the input's first record.
+
+    Returns:
+        Hexadecimal digits: uint8, shape (records, DIGITS).
+    """
+    with np.errstate(over="ignore"):
+        seeds = (offsets.astype(np.uint64) * _GOLDEN) ^ np.uint64(first)
+    if "rms_flows.decode.simd" not in sys.modules:
+        return _one_by_one(records, seeds)
+    from rms_flows.decode import hash_kernel  # noqa: PLC0415  loads a compiler
+
+    long = records.ends - records.starts > hash_kernel.LONGER
+    if long.all():
+        return hash_kernel.hashed(records.data, records.starts, records.ends, seeds)
+    found = np.empty((len(records), DIGITS), np.uint8)
+    chosen = records.take(long)
+    found[long] = hash_kernel.hashed(chosen.data, chosen.starts, chosen.ends, seeds[long])
+    found[~long] = _one_by_one(records.take(~long), seeds[~long])
+    return found
+
+
+def _one_by_one(records: Records, seeds: np.ndarray) -> np.ndarray:
+    data, digest = memoryview(records.data), xxhash.xxh3_128_hexdigest  # type: ignore[arg-type]  # it is a buffer
+    places = zip(records.starts.tolist(), records.ends.tolist(), seeds.tolist(), strict=True)
+    found = "".join([digest(data[start:end], seed) for start, end, seed in places])
+    return np.frombuffer(found.encode(), np.uint8).reshape(-1, DIGITS)
