@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rms_flows.decode import driver, framing, hash_kernel, identity
+from rms_flows.decode import driver, framing, hash_kernel, identity, line_kernel
 from rms_flows.decode.contract import Context
 from rms_flows.decode.json_lines import FORMAT as JSON
 from rms_flows.decode.json_lines import JsonDecoder
@@ -58,6 +58,37 @@ def test_lines_their_ids_and_what_is_not_ascii_do_not_depend_on_pieces(lines, si
         Records.of([line.removesuffix(b"\r") for line in expected]), offset + ids.starts, 17
     )
     assert records.digits.tolist() == plain.tolist()
+
+
+@given(
+    st.lists(
+        st.text(max_size=70).map(str.encode)
+        | st.binary(max_size=6)
+        | st.sampled_from(
+            [b"\xed\xa0\x80", b"\xe0\x9f\xbf", b"\xf4\x90\x80\x80", b"\xf0\x8f\xbf\xbf", b"\xc1\xbf", b"\xc2"]
+        )
+    ),
+    st.integers(0, 70),
+)
+def test_what_is_utf_8_is_so_to_python_too(parts, before):
+    """Also where a character is cut off at the end of a record, and its rest begins the next."""
+    data = b"a" * before + b"".join(parts)
+    records = Records(
+        np.frombuffer(data + bytes(64), np.uint8), np.array([0, before]), np.array([before + 1, len(data)])
+    )
+    if len(data) <= before:
+        return
+    suspect = np.ones(2, np.bool_)
+    line_kernel.no_text(records.data, records.starts, records.ends, suspect)
+    assert suspect.tolist() == [not text(data[: before + 1]), not text(data[before:])]
+
+
+def text(data):
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def test_more_lines_than_there_is_room_for():

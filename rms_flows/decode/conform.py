@@ -151,6 +151,8 @@ def _lists(texts: pa.Array, written: Kinds | None, _options: Options) -> Typed:
         values = pa.ListArray.from_arrays(offsets, texts, mask=texts.is_null())
         return Typed(values, None)
     lists = pa.array([_elements(text) for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
+    if np.isin(written, (0, 1 + NULL, 1 + LIST)).all():
+        return Typed(lists, _lost(texts, lists, written))
     single = pa.array([[text] for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
     values = pc.if_else(pa.array(written == 1 + LIST), lists, single)
     return Typed(values, _lost(texts, values, written))

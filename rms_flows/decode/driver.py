@@ -34,8 +34,6 @@ _MARKS: Final = (
 )
 _ASCII: Final = 127
 _PIECE: Final = 65_536
-_FEW: Final = 8
-"""Where less than one record in so many is not ASCII, only those are looked at."""
 
 
 class Text:
@@ -280,8 +278,12 @@ def _only_text(records: Records) -> tuple[Records, np.ndarray, list[Failure]]:
 
 def _suspects(records: Records) -> Sequence[int]:
     """Give the records that may be no UTF-8."""
-    if records.wide is not None and np.count_nonzero(records.wide) * _FEW < len(records):
-        found: list[int] = np.flatnonzero(records.wide).tolist()
+    if records.wide is not None:  # by the compiled loops
+        from rms_flows.decode.line_kernel import no_text  # noqa: PLC0415  loads a compiler
+
+        suspect = records.wide.copy()
+        no_text(records.data, records.starts, records.ends, suspect)
+        found: list[int] = np.flatnonzero(suspect).tolist()
         return found
     whole = records.data[records.starts[0] : records.ends[-1]] if len(records) else records.data[:0]
     if not len(whole) or whole.max() <= _ASCII:

@@ -18,6 +18,7 @@ BEHIND: Final = 2 * WIDTH
 
 _LEAST: Final = 1 << 13  # bytes of a column
 _MORE: Final = 1.125  # times the room that is expected to do
+_GUESSED: Final = 1.5  # the same, where few rows say what is expected
 _SPARE: Final = 64  # columns that are made at once
 _HELD: Final = 4  # pieces of memory that are remembered
 
@@ -91,6 +92,7 @@ class Columns:
         self._keys = keys
         self._rows = rows
         self._memory = memory
+        self._since: dict[int, int] = {}  # key → the row from which on it has values
         self._slab = _Slab(len(sizes) + _SPARE, rows, memory)
         self._next = len(sizes)  # column of the slab
         self._at = {key: (self._slab, number) for number, key in enumerate(sizes)}
@@ -119,8 +121,9 @@ class Columns:
         entries["limit"][keys] = limit
         entries["keep"][keys] = -1
 
-    def add(self, key: int) -> None:
-        """Give a key a column."""
+    def add(self, key: int, row: int) -> None:
+        """Give a key a column, whose first value stands in a row."""
+        self._since[key] = row
         if self._next == self._slab.room:
             self._slab, self._next = _Slab(_SPARE, self._rows, self._memory), 0
         self._at[key] = self._slab, self._next
@@ -140,7 +143,9 @@ class Columns:
         """
         entry = self._keys.entries[key]
         used = int(entry["place"] - entry["base"])
-        expected = max(2 * used, int(used * self._rows / (row + 1) * _MORE), used + record)
+        since = self._since.get(key, 0)
+        expected = int(used * (self._rows - since) / (row + 1 - since) * _GUESSED)
+        expected = max(2 * used, expected, used + record)
         size = min(expected, used + left) + _LEAST + BEHIND
         old, start = self._data[key], int(entry["base"])
         place, new = self._more(size)
@@ -149,8 +154,8 @@ class Columns:
         self._data[key] = new
         entry["base"], entry["place"], entry["limit"] = place, place + used, place + size - BEHIND
 
-    def finish(self, used: Iterable[int], rows: int) -> dict[int, Column]:
-        """Make columns of keys that have values, and forget the memory."""
+    def finish(self, used: Iterable[int], rows: int) -> tuple[dict[int, Column], dict[int, int]]:
+        """Make columns of keys that have values; give them and their bytes."""
         keys = [key for key in used if key in self._at]
         close(np.array(keys, np.int64), self._keys, rows)
         entries = self._keys.entries[keys]
@@ -161,4 +166,4 @@ class Columns:
             slab, number = self._at[key]
             data = self._data[key]
             made[key] = slab.column(number, rows, absent, data.slice(base - data.address, size))
-        return made
+        return made, dict(zip(keys, sizes, strict=True))

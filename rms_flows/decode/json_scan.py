@@ -84,16 +84,16 @@ class Scanner:
             if why == kernel.DONE:
                 return self._finish(columns, row, slow)
             if why == kernel.NEW:
-                self._add(columns, key)
+                self._add(columns, key, row)
             else:
                 ends, start = records.ends, records.starts[record]
                 columns.widen(key, row, int(ends[record] - start), int(ends[-1] - start))
 
-    def _add(self, columns: Columns, key: int) -> None:
+    def _add(self, columns: Columns, key: int, row: int) -> None:
         """Give a key a column, unless nobody asked for it."""
         self._learn()
         if self._wanted is None or self._names[key] in self._wanted:
-            columns.add(key)
+            columns.add(key, row)
             return
         entry = self._keys.entries[key]
         entry["base"] = entry["place"] = entry["limit"] = self._keys.aside.ctypes.data
@@ -116,9 +116,7 @@ class Scanner:
         if len(names) < len(used) or len(names) > FIELDS:  # two keys flatten to one name
             slow[:] = True
             return Scanned({}, slow, frozenset())
-        made = columns.finish(used, rows)
-        self._sizes = {
-            key: max(len(column.text.buffers()[2]) / rows, self._sizes.get(key, 0) * _FADING)
-            for key, column in made.items()
-        }
+        made, sizes = columns.finish(used, rows)
+        before = self._sizes
+        self._sizes = {key: max(size / rows, before.get(key, 0) * _FADING) for key, size in sizes.items()}
         return Scanned({self._names[key]: column for key, column in made.items()}, slow, names)

@@ -73,3 +73,41 @@ def lines(
         last |= beyond & ~done
         i += WIDTH
     state[0], state[1], state[2], state[3] = n, begun, last != _ZERO, end
+
+
+@compiled
+def _is_text(i: int, end: int) -> bool:
+    """Tell whether the bytes at an address are UTF-8 (RFC 3629: no surrogates, no form too long)."""
+    while i < end:
+        first = byte(i)
+        if first < 0x80:
+            _, beyond = marks(i)
+            i += lowest(beyond)
+            continue
+        second = byte(i + 1)
+        if first < 0xE0:
+            more = 1 if first >= 0xC2 else 0
+        elif first < 0xF0:
+            more = 2
+            if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
+                return False
+        else:
+            more = 3 if first <= 0xF4 else 0
+            if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+                return False
+        if more == 0 or i + more >= end:
+            return False
+        for j in range(1, more + 1):
+            if byte(i + j) & 0xC0 != 0x80:
+                return False
+        i += more + 1
+    return True
+
+
+@compiled
+def no_text(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, suspect: np.ndarray) -> None:
+    """Leave marked, in bool[records], only records that are no UTF-8."""
+    at = address(data)
+    for r in range(len(starts)):
+        if suspect[r] and _is_text(at + starts[r], at + ends[r]):
+            suspect[r] = False
