@@ -135,7 +135,9 @@ detection: {sel: {a: 3}, condition: sel}
         pytest.param("- b\n", 1, "a mapping of keys to values", id="no mapping"),
         pytest.param("title: x\ntitle: y\n", 1, "[Dd]uplicate", id="a key twice"),
         pytest.param("action: repeat\ntitle: x", 1, "`action: repeat` is no part of Sigma 2", id="repeat"),
-        pytest.param("title: x\ncorrelation: {}\n", 1, "correlations come with a later version", id="later"),
+        pytest.param(
+            "title: x\ncorrelation: {}\n", 1, "`correlation.type` is missing; expected", id="no type"
+        ),
         pytest.param("title: x\ndetection: {}\n", 1, "must have a log source", id="no log source"),
         pytest.param(detecting("  sel: {a: 1}", condition="other"), 1, "other", id="unknown detection"),
         pytest.param(detecting("  sel: {a|nonsense: 1}"), 1, "nonsense", id="unknown modifier"),

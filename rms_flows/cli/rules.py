@@ -15,7 +15,7 @@ from rms_flows.cli import cases, explain, options, show
 
 if TYPE_CHECKING:
     from rms_flows.flow.survey import Coverage
-    from rms_flows.sigma import Fate
+    from rms_flows.sigma import Fate, RuleSet
 
 app = typer.Typer(help="Look after Sigma rules.", no_args_is_help=True)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
@@ -59,7 +59,11 @@ def lint(
     counts = Counter(one.check for one in remarks)
     if as_json:
         whole = {
-            "evaluated": len(loaded.rules),
+            "evaluated": len(loaded.rules) + len(loaded.correlations),
+            "correlations": [
+                {"where": one.where, "rule": one.title, "type": one.kind}
+                for one in sorted(loaded.correlations, key=lambda one: (one.file, one.line))
+            ],
             "refused": [
                 {"where": rule.where, "rule": rule.title, "reason": rule.reason} for rule in loaded.refused
             ],
@@ -73,9 +77,14 @@ def lint(
             typer.echo(f"{one.where}: {one.rule}: {one.check}: {one.message}")
         for check, count in counts.most_common():
             typer.echo(f"{count:6,} {check}: {CHECKS[check]}")
-        typer.echo(f"{len(loaded.rules)} rules can be evaluated, {len(loaded.refused)} are refused")
+        typer.echo(f"{_counted(loaded)} can be evaluated, {len(loaded.refused)} are refused")
     if strict and (loaded.refused or remarks):
         raise typer.Exit(1)
+
+
+def _counted(loaded: RuleSet) -> str:
+    rules = f"{len(loaded.rules)} rules"
+    return f"{rules} and {len(loaded.correlations)} correlations" if loaded.correlations else rules
 
 
 _COVERAGE_EPILOG = """Examples:
@@ -117,7 +126,8 @@ def _totals(found: Sequence[Fate]) -> dict[str, int]:
     counts = Counter(fate.fate for fate in found)
     everywhere = sum(fate.everywhere and fate.fate == "evaluated" for fate in found)
     known = {name: counts[name] for name in ("evaluated", "unreachable", "refused")}
-    return {**known, "everywhere": everywhere}
+    correlations = sum(fate.correlates is not None for fate in found)
+    return {**known, "everywhere": everywhere, "correlations": correlations}
 
 
 def _table(found: Coverage) -> None:
@@ -128,7 +138,8 @@ def _table(found: Coverage) -> None:
 
     counts: dict[str, Counter[str]] = {}
     missing: dict[str, Counter[str]] = {}
-    for fate in found.fates:
+    rules = [fate for fate in found.fates if fate.correlates is None]
+    for fate in rules:
         if fate.fate != "refused":
             counts.setdefault(fate.logsource, Counter())[fate.fate] += 1
         if fate.fate == "unreachable":
@@ -142,10 +153,14 @@ def _table(found: Coverage) -> None:
     for fate in found.fates:
         if fate.fate == "refused":
             typer.echo(f"{fate.where}: {fate.rule}: refused: {fate.reason}")
+        elif fate.correlates is not None:
+            lacks = f": lacks {', '.join(fate.lacks)}" if fate.fate == "unreachable" else ""
+            typer.echo(f"{fate.where}: {fate.rule}: {fate.correlates}: {fate.fate}{lacks}")
     totals = _totals(found.fates)
+    what = "rules and correlations" if totals["correlations"] else "rules"
     typer.echo(
-        f"{found.rows:,} events; {totals['evaluated']:,} rules evaluated ({totals['everywhere']:,} of them on"
-        f" every event, for nobody knows their log source), {totals['unreachable']:,} unreachable,"
+        f"{found.rows:,} events; {totals['evaluated']:,} {what} evaluated ({totals['everywhere']:,} of them"
+        f" on every event, for nobody knows their log source), {totals['unreachable']:,} unreachable,"
         f" {totals['refused']:,} refused"
     )
 
@@ -175,7 +190,7 @@ def compile_(rules: options.Rules, as_json: options.AsJson = False) -> None:
             "the pack could not be written", where=str(pack.folder()), remedy="check rights and room there"
         )
     summary = {
-        "evaluated": len(loaded.rules),
+        "evaluated": len(loaded.rules) + len(loaded.correlations),
         "refused": len(loaded.refused),
         "pack": str(place),
         "bytes": place.stat().st_size,
@@ -184,5 +199,5 @@ def compile_(rules: options.Rules, as_json: options.AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
-        counts = f"{len(loaded.rules)} rules, {len(loaded.refused)} refused"
+        counts = f"{_counted(loaded)}, {len(loaded.refused)} refused"
         typer.echo(f"{counts}, ready in {summary['seconds']:.1f} s: {place}")

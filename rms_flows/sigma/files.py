@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tarfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,6 +50,15 @@ class Document:
         """Title of the rule, as far as there is one."""
         title = self.content.get("title") if isinstance(self.content, dict) else None
         return str(title) if title else "(no title)"
+
+    @property
+    def made_id(self) -> str:
+        """Id of a rule that names none: made from a hash of its content."""
+        try:
+            content = json.dumps(self.content, sort_keys=True, default=str)
+        except TypeError:  # keys of several types have no order, a date is no key of JSON
+            content = repr(self.content)
+        return str(uuid.UUID(bytes=hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:16]))
 
 
 def read_files(path: Path) -> Iterator[tuple[str, bytes]]:

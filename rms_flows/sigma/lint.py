@@ -21,6 +21,7 @@ from rms_flows.errors import RuleError
 from rms_flows.sigma.expression import digest
 from rms_flows.sigma.files import Document
 from rms_flows.sigma.fold import fold
+from rms_flows.sigma.lint_correlations import missing, of_correlation
 from rms_flows.sigma.load import gather
 from rms_flows.sigma.translate import BROKEN, detection
 from rms_flows.sigma.tree import label
@@ -28,7 +29,7 @@ from rms_flows.sigma.tree import label
 CHECKS: Final = {
     "missing": "has no author, level or id",
     "twin": "detects exactly what another rule does",
-    "unused": "has a detection that its condition doesn't name",
+    "unused": "has a detection or an alias that nothing names",
     "positive-filter": "a filter that lets through what it names instead of leaving it out",
     "field-case": "a field's name in another case than nearly all rules write it",
     "idle-wildcard": "a wildcard that changes nothing",
@@ -36,6 +37,8 @@ CHECKS: Final = {
     "repeated-value": "a value that stands there twice, case apart",
     "case": "a value that can't match because of its case",
     "escape": "a value that can't match because of how it is escaped",
+    "ungrouped": "a correlation that takes the events of all hosts and users together",
+    "threshold": "a correlation whose condition all matches fulfill, or none",
 }
 """What is looked for, by the name that `--ignore` takes."""
 
@@ -111,7 +114,7 @@ class Remark(Struct, frozen=True):
 
 
 def lint(paths: Sequence[Path]) -> list[Remark]:
-    """Look through all rules and filters under `paths`; what is refused is left to `load`.
+    """Look through all rules, correlations and filters under `paths`; what is refused is left to `load`.
 
     Raises:
         DocumentError: A path can't be read or holds no rules.
@@ -134,6 +137,9 @@ def lint(paths: Sequence[Path]) -> list[Remark]:
     for document, one in found.filters:
         for check, message in _of_filter(one):
             remark(document, check, message)
+    for draft in found.correlations:
+        for check, message in of_correlation(draft):
+            remark(draft.document, check, message)
     return sorted(remarks, key=lambda one: (one.file, one.line))
 
 
@@ -141,12 +147,8 @@ Found = Iterator[tuple[str, str]]
 
 
 def _of_rule(rule: SigmaRule, spelled: dict[str | None, dict[str, str]]) -> Found:
-    if not rule.author:
-        yield "missing", "no author: reports name whoever wrote the rule"
-    if rule.level is None:
-        yield "missing", "no level: reports will say medium"
-    if rule.id is None:
-        yield "missing", "no id: each change of the rule will give its reports other ids"
+    for message in missing({"author": rule.author, "level": rule.level, "id": rule.id}):
+        yield "missing", message
     try:
         for issue in DanglingDetectionValidator().validate(rule):
             name = getattr(issue, "detection_name", "a detection")

@@ -1,8 +1,8 @@
-"""Rules from files, folders and archives: each document becomes a rule, a filter, or is refused."""
+"""Rules from files, folders and archives: each becomes a rule, a correlation, a filter, or is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,9 @@ from rms_flows.sigma.rules import Rule, RuleSet
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
 
+    from rms_flows.correlate.spec import Correlation
+    from rms_flows.sigma.draft import Draft
+    from rms_flows.sigma.mapping import Names
     from rms_flows.sigma.parse import Found
 
 
@@ -33,8 +36,8 @@ def load(
         routes: Tables (`rms schema RouteTable`) that say where log sources are, besides ours.
 
     Returns:
-        The rules that can be evaluated and the documents that were refused. Filters are applied to the rules
-        that they name.
+        The rules and correlations that can be evaluated, and the documents that were refused. Filters are
+        applied to the rules that they name.
 
     Raises:
         DocumentError: A path can't be read or holds no rules, a pipeline or table is none; a bad rule never
@@ -63,30 +66,58 @@ def read(
         pipelines: Files of pipelines.
         tables: Tables of routes besides ours; None doesn't route.
     """
-    from rms_flows.sigma.mapping import read_pipelines  # noqa: PLC0415  pySigma takes 0.4 s to import
+    from rms_flows.sigma.correlations import key_of  # noqa: PLC0415  pySigma takes 0.4 s to import
+    from rms_flows.sigma.mapping import Names, read_pipelines  # noqa: PLC0415
     from rms_flows.sigma.parse import make_rule  # noqa: PLC0415
     from rms_flows.sigma.routes import Routes  # noqa: PLC0415
 
     found = gather(paths)
     pipeline = read_pipelines(pipelines)
     routes = None if tables is None else Routes(tables, pipeline)
+    names = Names(pipeline)
     filters = [one for _, one in found.filters]
+    inputs = [one.name for draft in found.correlations for one in draft.said.inputs]
+    needed = {*inputs, *map(key_of, inputs)}
     rules: dict[str, Rule] = {}
     understood: dict[str, SigmaRule] = {}
     for document, parsed in found.rules:
+        if needed and needed & {parsed.name, rule_id := str(parsed.id or document.made_id)}:
+            names.keep(parsed, rule_id)
         try:
             rule = make_rule(document, parsed, filters, pipeline, routes)
         except RuleError as error:
-            found.refuse(document, f"{error.problem}; {error.remedy}")
+            found.refuse(document, error)
             continue
         if rule.id in rules:
-            found.refuse(
-                document, f"the id {rule.id} is taken by {rules[rule.id].where}; give it an id of its own"
-            )
+            found.refuse(document, _taken(rule.id, rules[rule.id].where))
         else:
             rules[rule.id], understood[rule.id] = rule, parsed
+    correlations = tuple(_correlations(found, rules, names))
     refused = tuple(sorted(found.refused, key=lambda r: (r.file, r.line)))
-    return RuleSet(tuple(rules.values()), refused), understood
+    return RuleSet(tuple(rules.values()), refused, correlations), understood
+
+
+def _correlations(found: Found, rules: Mapping[str, Rule], names: Names) -> Iterator[Correlation]:
+    """Look up what correlations refer to, once all is there, and refuse those that can't be evaluated."""
+    from rms_flows.sigma.correlations import Resolver  # noqa: PLC0415
+
+    drafts: dict[str, Draft] = {}
+    for draft in found.correlations:
+        name = draft.said.id
+        if name in rules or name in drafts:
+            where = rules[name].where if name in rules else drafts[name].said.where
+            found.refuse(draft.document, _taken(name, where))
+        else:
+            drafts[name] = draft
+    for draft, outcome in Resolver(rules, tuple(drafts.values()), found.lost, names.of).resolve():
+        if isinstance(outcome, RuleError):
+            found.refuse(draft.document, outcome)
+        else:
+            yield outcome
+
+
+def _taken(name: str, where: str) -> str:
+    return f"the id {name} is taken by {where}; give it an id of its own"
 
 
 def gather(paths: Sequence[Path]) -> Found:

@@ -18,6 +18,7 @@ import msgspec
 import platformdirs
 import xxhash
 
+from rms_flows.correlate import spec
 from rms_flows.sigma.rules import RuleSet
 
 KEPT: Final = 32
@@ -59,7 +60,7 @@ def _parts(
     """Give all that the meaning of rules comes from: our code, the libraries', and the files, named."""
     for library in ("pysigma", "google-re2"):
         yield version(library).encode()
-    for module in sorted([*_HERE.glob("*.py"), *_HERE.glob("*.yml")]):
+    for module in sorted([*_HERE.glob("*.py"), *_HERE.glob("*.yml"), Path(spec.__file__)]):
         yield module.read_bytes()
     for path in (*paths, *pipelines, *(tables or ())):
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import uuid
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Final
@@ -17,6 +14,8 @@ from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 from rms_flows.errors import RuleError
+from rms_flows.sigma.correlations import key_of
+from rms_flows.sigma.draft import Draft, read_draft
 from rms_flows.sigma.expression import digest
 from rms_flows.sigma.files import Document, documents, reason
 from rms_flows.sigma.mapping import apply
@@ -35,11 +34,20 @@ class Found:
     def __init__(self) -> None:
         self.rules: list[tuple[Document, SigmaRule]] = []
         self.filters: list[tuple[Document, SigmaFilter]] = []
+        self.correlations: list[Draft] = []
         self.refused: list[Refused] = []
+        self.lost: dict[str, Refused] = {}
+        """Refused documents, by their names and ids: who refers to one is told so."""
 
-    def refuse(self, document: Document, why: str) -> None:
+    def refuse(self, document: Document, why: str | RuleError) -> None:
         """Put a document among the refused."""
-        self.refused.append(Refused(document.title, document.file, document.line, why))
+        told = f"{why.problem}; {why.remedy}" if isinstance(why, RuleError) else why
+        one = Refused(document.title, document.file, document.line, told)
+        self.refused.append(one)
+        if isinstance(document.content, dict):
+            for key in ("name", "id"):
+                if isinstance(value := document.content.get(key), str):
+                    self.lost.setdefault(key_of(value), one)
 
     def parse(self, file: str, text: bytes) -> None:
         """Parse the documents of a file; a global part is merged into those after it, as `action` says."""
@@ -57,7 +65,7 @@ class Found:
                     document, f"`action: {content['action']}` is no part of Sigma 2; write each rule out"
                 )
             elif "correlation" in content:
-                self.refuse(document, "correlations come with a later version")
+                self._add_correlation(document)
             else:
                 self._add(document, [*common, _prepared(content)])
 
@@ -65,13 +73,21 @@ class Found:
         try:
             collection = SigmaCollection.from_dicts(deepcopy(contents), collect_filters=True, policy=_POLICY)
         except RuleError as error:
-            self.refuse(document, f"{error.problem}; {error.remedy}")
+            self.refuse(document, error)
             return
         except BROKEN as error:
             self.refuse(document, reason(error))
             return
         self.filters.extend((document, one) for one in collection.filters)
         self.rules.extend((document, rule) for rule in collection.rules if isinstance(rule, SigmaRule))
+
+    def _add_correlation(self, document: Document) -> None:
+        try:
+            self.correlations.append(read_draft(document))
+        except RuleError as error:
+            self.refuse(document, error)
+        except BROKEN as error:
+            self.refuse(document, reason(error))
 
 
 def _prepared(content: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +136,8 @@ def make_rule(
         route = None if routes is None else routes.find(source)
     except BROKEN as error:
         raise RuleError(reason(error), remedy="see the Sigma specification") from None
-    content = json.dumps(document.content, sort_keys=True, default=str).encode()
     return Rule(
-        id=str(parsed.id or uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])),
+        id=str(parsed.id or document.made_id),
         title=parsed.title or document.title,
         author=parsed.author,
         level=parsed.level.name.lower() if parsed.level else "medium",
@@ -133,4 +148,5 @@ def make_rule(
         detection=meaning,
         logsource=write(source),
         route=route,
+        name=parsed.name or "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from rms_flows.correlate.spec import Correlation
 from rms_flows.sigma.expression import Expression
 
 
@@ -22,6 +23,7 @@ class Rule(Struct, frozen=True):
         detection: What it detects.
         logsource: Product, category and service, as people write them.
         route: What is true of the events that it looks at; None where nobody knows, or all are to be judged.
+        name: What correlations call it; empty where it has none.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Rule(Struct, frozen=True):
     detection: Expression
     logsource: str = ""
     route: Expression | None = None
+    name: str = ""
 
     @property
     def where(self) -> str:
@@ -57,7 +60,21 @@ class Refused(Struct, frozen=True):
 
 
 class RuleSet(Struct, frozen=True):
-    """All that was found: each document is in one of the two, filters in neither (they are part of rules)."""
+    """All that was found: each document is in one of the three, filters in none (they are part of rules).
+
+    Args:
+        rules: In the order of files and lines.
+        refused: The same.
+        correlations: Those that others look at before these.
+    """
 
     rules: tuple[Rule, ...]
     refused: tuple[Refused, ...]
+    correlations: tuple[Correlation, ...] = ()
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Ids of rules and correlations that don't report: others look at them, and none says `generate`."""
+        needed = {one.id for outer in self.correlations for one in outer.inputs}
+        generated = {one.id for outer in self.correlations if outer.generate for one in outer.inputs}
+        return frozenset(needed - generated)

@@ -1,0 +1,1 @@
+"""Correlations: matches of rules, grouped and judged over windows of event time."""
