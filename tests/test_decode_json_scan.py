@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rms_flows.decode import json_slow
 from rms_flows.decode.json_kernel import DEPTH
 from rms_flows.decode.json_scan import Scanner
 from rms_flows.decode.kinds import LIST
@@ -185,3 +186,37 @@ def test_strings_longer_than_a_word_at_every_alignment():
             for mark in '"\\\né'
         ]
     )
+
+
+def test_columns_get_memory_whatever_the_last_block_was_like():
+    """Rows of a megabyte, then many small ones; columns by the hundred at once; more of them than there may be."""
+    scanner = Scanner()
+    large = [b'{"a": "%s", "b": 1}' % (b"x" * 1_000_000)] * 2
+    small = [b'{"a": "%d", "b": %d}' % (n, n) for n in range(5_000)]
+    grown = [b'{"c": "%s"}' % (b"y" * (n * n // 300)) for n in range(2_000)]
+    many = [
+        b"{%s}" % b",".join(b'"k%d": "%s"' % (key, b"z" * key) for key in range(n)) for n in range(1, 300)
+    ]
+    beyond = [b'{"key%d": 1}' % n for n in range(6_000)]
+    for block in (small, large, small, grown, many, small, large, beyond, small):
+        scanned, slow = scanner.scan(block), json_slow.read(block, None, None)
+        if block is beyond:
+            assert scanned.slow.all()
+            continue
+        assert not scanned.slow.any()
+        assert scanned.columns.keys() == slow.columns.keys()
+        for name, column in scanned.columns.items():
+            column.text.validate(full=True)
+            assert column.text.equals(slow.columns[name].text), name
+            assert (column.kinds == slow.columns[name].kinds).all(), name
+
+
+def test_only_columns_that_were_asked_for_are_made():
+    scanner = Scanner(frozenset({"b", "c.d"}))
+    for block in ([b'{"a": 1, "b": 2}'], [b'{"a": 3, "c": {"d": "x"}}'], [b'{"b": 4, "a": [5]}']):
+        slow = json_slow.read(block, frozenset({"b", "c.d"}), None)
+        scanned = scanner.scan(block)
+        assert {name: column.text.to_pylist() for name, column in scanned.columns.items()} == {
+            name: column.text.to_pylist() for name, column in slow.columns.items()
+        }
+        assert "a" in scanned.names

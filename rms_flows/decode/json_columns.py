@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from rms_flows.decode.json_kernel import Keys, close
+from rms_flows.decode import json_kernel as kernel
 from rms_flows.decode.json_slow import Column
 from rms_flows.decode.simd import WIDTH
 
-BEHIND: Final = 2 * WIDTH
-"""Bytes behind a column's that may be written."""
-
-_LEAST: Final = 1 << 13  # bytes of a column
-_MORE: Final = 1.125  # times the room that is expected to do
-_GUESSED: Final = 1.5  # the same, where few rows say what is expected
-_SPARE: Final = 64  # columns that are made at once
-_HELD: Final = 4  # pieces of memory that are remembered
+_SPARE: Final = 64  # columns that are made room for at once
+_AHEAD: Final = 3  # times the bytes of a block: memory that nobody writes to costs nothing
+_HELD: Final = 3  # pieces of memory that are remembered
 
 
 class Memory:
@@ -46,124 +40,71 @@ class Memory:
 _ALONE: Final = 2  # references: the list's and the one that `getrefcount` takes to count
 
 
-class _Slab:
-    """Offsets, kinds and marks of what is valid for some columns, each in one run of memory."""
-
-    def __init__(self, columns: int, rows: int, memory: Memory) -> None:
-        self._rows = rows
-        whole = -(-rows // WIDTH) * WIDTH
-        self._offsets = _shaped(memory.take(columns * (rows + 1) * 4), (columns, rows + 1), np.int32)
-        self._kinds = _shaped(memory.take(columns * whole), (columns, whole), np.uint8)
-        self._kinds[:] = 0
-        self._valid = np.empty((columns, whole // 8), np.uint8)
-        self._buffers = pa.py_buffer(self._offsets), pa.py_buffer(self._valid)
-        self.room = columns
-
-    def addresses(self, first: int, columns: int) -> tuple[np.ndarray, ...]:
-        """Give where offsets, kinds and marks of some columns begin: int64[columns] each."""
-        numbers = np.arange(first, first + columns)
-        parts = (self._offsets, self._kinds, self._valid)
-        return tuple(part.ctypes.data + numbers * part.strides[0] for part in parts)
-
-    def column(self, number: int, rows: int, missing: int, data: pa.Buffer) -> Column:
-        """Make a column of what was written."""
-        offsets, valid = self._buffers
-        step, bits = self._offsets.strides[0], self._valid.strides[0]
-        buffers = offsets.slice(number * step, step), valid.slice(number * bits, bits) if missing else None
-        text = pa.StringArray.from_buffers(rows, buffers[0], data, buffers[1], missing)
-        return Column(text, self._kinds[number, :rows])
-
-
-def _shaped(memory: np.ndarray, shape: tuple[int, int], kind: type) -> np.ndarray:
-    return memory[: shape[0] * shape[1] * np.dtype(kind).itemsize].view(kind).reshape(shape)
-
-
 class Columns:
-    """The columns of a block, while it is read.
+    """The columns of a block, while it is read: runs of memory, each with room for some columns.
 
     Args:
         keys: The table whose entries are told where their columns are.
         rows: Most rows that there will be.
-        sizes: Keys that will have a column → bytes a row.
+        size: Bytes of the block.
         memory: Where memory comes from.
     """
 
-    def __init__(self, keys: Keys, rows: int, sizes: dict[int, float], memory: Memory) -> None:
+    def __init__(self, keys: kernel.Keys, rows: int, size: int, memory: Memory) -> None:
         self._keys = keys
         self._rows = rows
         self._memory = memory
-        self._since: dict[int, int] = {}  # key → the row from which on it has values
-        self._slab = _Slab(len(sizes) + _SPARE, rows, memory)
-        self._next = len(sizes)  # column of the slab
-        self._at = {key: (self._slab, number) for number, key in enumerate(sizes)}
-        room = (np.array(list(sizes.values())) * (rows * _MORE)).astype(np.int64) + _LEAST
-        self._begun = int(room.sum()) + BEHIND  # what is taken of the memory
-        self._whole = memory.take(self._begun + _SPARE * _LEAST)
-        self._buffer = pa.py_buffer(self._whole)
-        self._data = dict.fromkeys(sizes, self._buffer)
-        base = self._whole.ctypes.data + np.cumsum(room) - room
-        self._place(list(sizes), 0, base, base + room - BEHIND)
+        self._runs: list[np.ndarray] = []
+        self.given = 0  # columns in runs that are left behind
+        room = keys.room[0]
+        room["given"], room["rows"], room["share"], room["most"] = 0, rows, 1.0, size
+        columns, wanted = kernel.expected(keys)
+        if wanted > 2 * size + columns * kernel.LEAST:  # rows were far larger
+            room["share"] = 2 * size / wanted
+            columns, wanted = kernel.expected(keys)
+        self._open(columns + _SPARE, max(wanted + _SPARE * kernel.LEAST, _AHEAD * size))
+        kernel.begin(keys)
 
-    def _more(self, size: int) -> tuple[int, pa.Buffer]:
-        """Give the address of more memory, and the buffer that it is a part of."""
-        if self._begun + size <= len(self._whole):
-            self._begun += size
-            return self._whole.ctypes.data + self._begun - size, self._buffer
-        made = pa.py_buffer(np.empty(size, np.uint8))
-        return made.address, made
+    def _open(self, columns: int, size: int) -> None:
+        """Make room for columns and so many bytes of theirs."""
+        step = -(-self._rows // WIDTH) * WIDTH
+        kinds = -(-columns * 4 * (self._rows + 1) // WIDTH) * WIDTH
+        valid = kinds + columns * step
+        data = valid + columns * (step // 8)
+        run = self._memory.take(data + size)
+        start, room = run.ctypes.data, self._keys.room[0]
+        self.given += int(room["given"])
+        room["columns"], room["given"], room["offsets"] = columns, 0, start
+        room["kinds"], room["valid"] = start + kinds, start + valid
+        room["place"], room["limit"] = start + data, start + len(run)
+        self._runs.append(run)
 
-    def _place(self, keys: list[int], first: int, base: np.ndarray, limit: np.ndarray) -> None:
-        entries = self._keys.entries
-        entries["offsets"][keys], entries["kinds"][keys], entries["valid"][keys] = self._slab.addresses(
-            first, len(keys)
+    def more(self, size: int) -> None:
+        """Make room for more columns, and for so many bytes of one."""
+        self._open(_SPARE, size + _SPARE * kernel.LEAST)
+
+    def finish(self, used: np.ndarray, rows: int) -> list[Column]:
+        """Make columns of some keys."""
+        kernel.close(used, self._keys, rows)
+        runs = sorted(self._runs, key=lambda run: run.ctypes.data)
+        starts = np.array([run.ctypes.data for run in runs])
+        buffers = [pa.py_buffer(run) for run in runs]
+        entries = self._keys.entries[used]
+        homes = np.searchsorted(starts, entries["offsets"], "right") - 1  # runs of all but the bytes
+        places = [(entries[name] - starts[homes]).tolist() for name in ("offsets", "valid", "kinds")]
+        others = np.searchsorted(starts, entries["base"], "right") - 1
+        begins, sizes = (
+            (entries["base"] - starts[others]).tolist(),
+            (entries["place"] - entries["base"]).tolist(),
         )
-        entries["base"][keys] = entries["place"][keys] = base
-        entries["limit"][keys] = limit
-        entries["keep"][keys] = -1
-
-    def add(self, key: int, row: int) -> None:
-        """Give a key a column, whose first value stands in a row."""
-        self._since[key] = row
-        if self._next == self._slab.room:
-            self._slab, self._next = _Slab(_SPARE, self._rows, self._memory), 0
-        self._at[key] = self._slab, self._next
-        place, self._data[key] = self._more(_LEAST + BEHIND)
-        base = np.array([place])
-        self._place([key], self._next, base, base + _LEAST)
-        self._next += 1
-
-    def widen(self, key: int, row: int, record: int, left: int) -> None:
-        """Give a column more room: as much as it needs if the rows to come are like those that came.
-
-        Args:
-            key: Its key.
-            row: The row that did not fit.
-            record: Bytes of that row's record.
-            left: Bytes of it and of all records behind it.
-        """
-        entry = self._keys.entries[key]
-        used = int(entry["place"] - entry["base"])
-        since = self._since.get(key, 0)
-        expected = int(used * (self._rows - since) / (row + 1 - since) * _GUESSED)
-        expected = max(2 * used, expected, used + record)
-        size = min(expected, used + left) + _LEAST + BEHIND
-        old, start = self._data[key], int(entry["base"])
-        place, new = self._more(size)
-        written = np.frombuffer(old, np.uint8)[start - old.address :][:used]
-        np.copyto(np.frombuffer(new, np.uint8)[place - new.address :][:used], written)
-        self._data[key] = new
-        entry["base"], entry["place"], entry["limit"] = place, place + used, place + size - BEHIND
-
-    def finish(self, used: Iterable[int], rows: int) -> tuple[dict[int, Column], dict[int, int]]:
-        """Make columns of keys that have values; give them and their bytes."""
-        keys = [key for key in used if key in self._at]
-        close(np.array(keys, np.int64), self._keys, rows)
-        entries = self._keys.entries[keys]
-        sizes = (entries["place"] - entries["base"]).tolist()
         missing = (rows - entries["count"] + entries["nulls"]).tolist()
-        made = {}
-        for key, base, size, absent in zip(keys, entries["base"].tolist(), sizes, missing, strict=True):
-            slab, number = self._at[key]
-            data = self._data[key]
-            made[key] = slab.column(number, rows, absent, data.slice(base - data.address, size))
-        return made, dict(zip(keys, sizes, strict=True))
+        ends, marks, make = 4 * (rows + 1), -(-rows // 8), pa.StringArray.from_buffers
+        made = []
+        for home, at, valid, kinds, other, begin, size, absent in zip(
+            homes.tolist(), *places, others.tolist(), begins, sizes, missing, strict=True
+        ):
+            own, data = buffers[home], buffers[other].slice(begin, size)
+            there = own.slice(valid, marks) if absent else None
+            text = make(rows, own.slice(at, ends), data, there, absent)
+            made.append(Column(text, runs[home][kinds : kinds + rows]))
+        return made

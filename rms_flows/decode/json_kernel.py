@@ -24,6 +24,7 @@ from rms_flows.decode.simd import (
     above_one,
     address,
     byte,
+    copy,
     ends,
     lowest,
     put_byte,
@@ -44,6 +45,18 @@ NEW = -3
 
 DONE = 0
 
+BEHIND: Final = 2 * WIDTH
+"""Bytes behind a column's that may be written."""
+
+LEAST: Final = 1 << 13
+"""Bytes that a column has room for, at least."""
+
+MORE: Final = 1.125
+"""Times the room that is expected to do."""
+
+_GUESSED = 1.5  # the same, where few rows say what is expected
+_FADING = 0.8  # of the room that a column had, at least, when its values get shorter
+
 KEY: Final = np.dtype(
     [
         ("text", np.int64),  # where its text begins: address, closing quote and colon included
@@ -62,10 +75,29 @@ KEY: Final = np.dtype(
         ("keep", np.int64),  # -1, or 0 where nobody asked for it
         ("parent", np.int32),  # the key of the object that it stands in
         ("next", np.int32),  # the key that came behind it the last time
-        ("spare", np.int64),  # two lines of cache an entry
+        ("since", np.int32),  # the row from which on its column has values
+        ("rate", np.float32),  # bytes a row in the last call that had it: two lines of cache an entry
     ]
 )
 """A key and its column; number 0 is none, and its `next` begins a record."""
+
+ROOM: Final = np.dtype(
+    [
+        ("stamp", np.int64),  # of the last try of a record: no other has it
+        ("open", np.int64),  # whether each key may have a column; else only those whose `keep` says so
+        ("rows", np.int64),  # most rows that there will be
+        ("share", np.float64),  # of the bytes a row that are expected: what there is memory for
+        ("most", np.int64),  # bytes that no column has more than
+        ("columns", np.int64),  # that there is room for
+        ("given", np.int64),  # those of them that are taken
+        ("offsets", np.int64),  # address of the offsets of the first
+        ("kinds", np.int64),
+        ("valid", np.int64),
+        ("place", np.int64),  # of bytes that no column has yet
+        ("limit", np.int64),  # behind the last of these
+    ]
+)
+"""Memory for columns to come."""
 
 
 class Keys(NamedTuple):
@@ -78,6 +110,7 @@ class Keys(NamedTuple):
     used: np.ndarray  # int64[2], keys and bytes of text in use
     touched: np.ndarray  # int32, keys of the values of the current record
     aside: np.ndarray  # uint8, takes what nobody asked for
+    room: np.ndarray  # ROOM[1]
 
 
 _ONE = np.uint64(1)
@@ -183,8 +216,9 @@ def _value(i: int, key: int, row: int, keys: Keys, aside: int) -> int:
     if kind == NULL:
         own.nulls += 1
     if keep:
+        offsets, before = own.offsets, start - own.base
         for r in range(own.filled, row + 1):
-            put_int32(own.offsets + 4 * r, start - own.base)
+            put_int32(offsets + 4 * r, before)
         own.filled = row + 1
         put_byte(own.kinds + row, kind + 1)
     return i
@@ -251,16 +285,97 @@ def _undo(keys: Keys, n: int, row: int) -> None:
 
 
 @compiled
+def _bytes_for(key: int, row: int, keys: Keys) -> int:
+    """Give how many bytes a column should have that begins in a row."""
+    room = keys.room[0]
+    expected = np.int64(keys.entries[key].rate * room.share * (room.rows - row) * MORE)
+    return int((min(expected, room.most) + LEAST + BEHIND + WIDTH - 1) // WIDTH * WIDTH)
+
+
+@compiled
+def _give(key: int, row: int, keys: Keys) -> bool:
+    """Give a key a column whose first value stands in a row, if there is room."""
+    own, room = keys.entries[key], keys.room[0]
+    size = _bytes_for(key, row, keys)
+    if room.given == room.columns or size > room.limit - room.place:
+        return False
+    step = (room.rows + WIDTH - 1) // WIDTH * WIDTH
+    own.offsets = room.offsets + room.given * 4 * (room.rows + 1)
+    own.kinds = room.kinds + room.given * step
+    own.valid = room.valid + room.given * (step // 8)
+    for r in range(0, step, 8):
+        put_word(own.kinds + r, np.uint64(0))
+    own.base = own.place = room.place
+    own.limit = room.place + size - BEHIND
+    own.keep, own.since = -1, row
+    room.place += size
+    room.given += 1
+    return True
+
+
+@compiled
+def _widen(key: int, row: int, record: int, left: int, keys: Keys) -> int:
+    """Give a column room for what it needs if the rows to come are like those that came.
+
+    Args:
+        key: Its key.
+        row: The row that did not fit.
+        record: Bytes of that row's record.
+        left: Bytes of it and of all records behind it.
+        keys: The table of keys.
+
+    Returns:
+        The bytes that are missing for that; 0 where it was done.
+    """
+    own, room = keys.entries[key], keys.room[0]
+    used = own.place - own.base
+    expected = np.int64(used * (room.rows - own.since) / (row + 1 - own.since) * _GUESSED)
+    expected = min(max(2 * used, expected, used + record), used + left)
+    size = (expected + LEAST + BEHIND + WIDTH - 1) // WIDTH * WIDTH
+    if size > room.limit - room.place:
+        return int(size)
+    for j in range(0, used, WIDTH):
+        copy(own.base + j, room.place + j)
+    own.base, own.place, own.limit = room.place, room.place + used, room.place + size - BEHIND
+    room.place += size
+    return 0
+
+
+@compiled
+def expected(keys: Keys) -> tuple[int, int]:
+    """Give how many columns the last call had, and how many bytes they should have now."""
+    columns, size = 0, 0
+    for key in range(1, keys.used[0] + 1):
+        own = keys.entries[key]
+        if own.keep and own.count:
+            columns += 1
+            size += _bytes_for(key, 0, keys)
+    return columns, size
+
+
+@compiled
+def begin(keys: Keys) -> None:
+    """Forget the values of the last call, and give keys that had some their columns."""
+    for key in range(1, keys.used[0] + 1):
+        own = keys.entries[key]
+        had = own.count
+        own.count = own.nulls = own.filled = 0
+        if own.keep:  # what nobody asked for stays so
+            own.base = 0
+            if had:
+                _give(key, 0, keys)
+
+
+@compiled
 def scan(
     buf: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
     slow: np.ndarray,
-    stamp: int,
     keys: Keys,
     record: int,
     row: int,
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     """Copy the values of records into their columns, row after row; slow records take no row.
 
     Args:
@@ -268,27 +383,38 @@ def scan(
         starts: int64[records], first byte of each record.
         ends: int64[records], the place behind its last.
         slow: bool[records], is set where a record has to go the slow way.
-        stamp: A number that no earlier call used for a record; record r uses `stamp + r`.
         keys: The table of keys, grows.
         record: The record to begin with.
         row: Its row.
 
     Returns:
-        `DONE`, or `NEW` or `FULL` where a key has no column or no room in it; the record to go on with once
-        it has; its row; the key.
+        `DONE`, or `NEW` where a key has no column or `FULL` where there is no more memory; the record to go
+        on with; its row; the key; how many bytes are missing, at least.
     """
     at = address(buf)
-    for r in range(record, len(starts)):
-        why, n, key = _record(at + starts[r], at + ends[r], row, stamp + r, keys)
+    room = keys.room[0]
+    r = record
+    while r < len(starts):
+        room.stamp += 1
+        why, n, key = _record(at + starts[r], at + ends[r], row, room.stamp, keys)
         if why == DONE:
             row += 1
+            r += 1
             continue
         _undo(keys, n, row)
         if why == SLOW:
             slow[r] = True
+            r += 1
+        elif why == NEW:
+            if not (room.open or keys.entries[key].keep):
+                return NEW, r, row, key, 0
+            if not _give(key, row, keys):
+                return FULL, r, row, key, _bytes_for(key, row, keys)
         else:
-            return why, r, row, key
-    return DONE, len(starts), row, 0
+            missing = _widen(key, row, ends[r] - starts[r], ends[-1] - starts[r], keys)
+            if missing:
+                return FULL, r, row, key, missing
+    return DONE, r, row, 0, 0
 
 
 @compiled
@@ -302,11 +428,17 @@ def close(columns: np.ndarray, keys: Keys, rows: int) -> None:
     """
     for c in range(len(columns)):
         own = keys.entries[columns[c]]
+        offsets, size = own.offsets, own.place - own.base
         for r in range(own.filled, rows + 1):
-            put_int32(own.offsets + 4 * r, own.place - own.base)
+            put_int32(offsets + 4 * r, size)
         if own.count - own.nulls < rows:
+            kinds, valid = own.kinds, own.valid
             for first in range(0, rows, WIDTH):
-                put_word(own.valid + first // 8, above_one(own.kinds + first))
+                put_word(valid + first // 8, above_one(kinds + first))
+        own.rate = max(np.float64(size) / rows, own.rate * _FADING)
 
 
-__all__ = ["DEPTH", "DONE", "FULL", "KEY", "NEW", "SLOW", "Keys", "close", "scan"]
+__all__ = [
+    "BEHIND", "DEPTH", "DONE", "FULL", "KEY", "LEAST", "NEW", "ROOM", "SLOW",
+    "Keys", "begin", "close", "expected", "scan",
+]  # fmt: skip

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rms_flows.decode import json_kernel as kernel
-from rms_flows.decode.json_columns import BEHIND, Columns, Memory
+from rms_flows.decode.json_columns import Columns, Memory
 from rms_flows.decode.json_slow import FIELDS, Column
 from rms_flows.decode.records import Records
 from rms_flows.decode.simd import WIDTH
 
 _KEYS = 16_384
 _KEY_BYTES = 1 << 20
-_FADING = 0.8  # of the room that a column had, at least, when its values get shorter
+_MOST = 2 * FIELDS  # columns from which on no more are made: an input may not have so many
 
 
 class Scanned(NamedTuple):
@@ -52,10 +52,8 @@ class Scanner:
 
     def __init__(self, wanted: frozenset[str] | None = None) -> None:
         self._wanted = wanted
-        self._stamp = 1
         self._memory = Memory()
         self._names = [""]
-        self._sizes: dict[int, float] = {}  # key → bytes a row in the last block that had it
         self._keys = kernel.Keys(
             entries=np.zeros(_KEYS, kernel.KEY),
             text=np.zeros(_KEY_BYTES + WIDTH, np.uint8),
@@ -63,41 +61,39 @@ class Scanner:
             outer=np.zeros(kernel.DEPTH, np.int32),
             used=np.zeros(2, np.int64),
             touched=np.zeros(_KEYS, np.int32),
-            aside=_aligned(np.zeros(BEHIND + 2 * WIDTH, np.uint8)),
+            aside=_aligned(np.zeros(kernel.BEHIND + 2 * WIDTH, np.uint8)),
+            room=np.zeros(1, kernel.ROOM),
         )
+        self._keys.room["open"] = wanted is None
 
     def scan(self, records: Sequence[bytes]) -> Scanned:
         """Scan records, which are UTF-8."""
         records = Records.of(records)
         slow = np.zeros(len(records), np.bool_)
-        known = self._keys.entries[: len(self._names)]
-        known["base"][known["keep"] != 0] = 0  # what nobody asked for stays so
-        for field in ("count", "nulls", "filled"):
-            known[field] = 0
-        columns = Columns(self._keys, len(records), self._sizes, self._memory)
+        size = int(records.ends[-1] - records.starts[0]) if len(records) else 0
+        columns = Columns(self._keys, len(records), size, self._memory)
         record, row = 0, 0
         while True:
-            self._stamp += len(records)  # no record has the stamp of another, nor of its own first try
-            why, record, row, key = kernel.scan(
-                records.data, records.starts, records.ends, slow, self._stamp, self._keys, record, row
+            why, record, row, key, missing = kernel.scan(
+                records.data, records.starts, records.ends, slow, self._keys, record, row
             )
             if why == kernel.DONE:
                 return self._finish(columns, row, slow)
             if why == kernel.NEW:
-                self._add(columns, key, row)
+                self._decide(key)
+            elif columns.given > _MOST:
+                return _all_slow(slow)
             else:
-                ends, start = records.ends, records.starts[record]
-                columns.widen(key, row, int(ends[record] - start), int(ends[-1] - start))
+                columns.more(missing)
 
-    def _add(self, columns: Columns, key: int, row: int) -> None:
-        """Give a key a column, unless nobody asked for it."""
+    def _decide(self, key: int) -> None:
+        """Tell whether anybody asked for a key."""
         self._learn()
-        if self._wanted is None or self._names[key] in self._wanted:
-            columns.add(key, row)
-            return
         entry = self._keys.entries[key]
-        entry["base"] = entry["place"] = entry["limit"] = self._keys.aside.ctypes.data
-        entry["keep"] = 0
+        if self._wanted is not None and self._names[key] not in self._wanted:
+            entry["base"] = entry["place"] = entry["limit"] = self._keys.aside.ctypes.data
+        else:
+            entry["keep"] = -1
 
     def _learn(self) -> None:
         """Name the keys that are new."""
@@ -111,12 +107,19 @@ class Scanner:
 
     def _finish(self, columns: Columns, rows: int, slow: np.ndarray) -> Scanned:
         """Make columns of what was copied."""
-        used = np.flatnonzero(self._keys.entries["count"][: len(self._names)]).tolist()
-        names = frozenset(self._names[key] for key in used)
+        self._learn()
+        entries = self._keys.entries[: len(self._names)]
+        used = np.flatnonzero(entries["count"])
+        names = frozenset(self._names[key] for key in used.tolist())
         if len(names) < len(used) or len(names) > FIELDS:  # two keys flatten to one name
-            slow[:] = True
-            return Scanned({}, slow, frozenset())
-        made, sizes = columns.finish(used, rows)
-        before = self._sizes
-        self._sizes = {key: max(size / rows, before.get(key, 0) * _FADING) for key, size in sizes.items()}
-        return Scanned({self._names[key]: column for key, column in made.items()}, slow, names)
+            return _all_slow(slow)
+        used = used[entries["keep"][used] != 0]
+        made = columns.finish(used, rows)
+        return Scanned(
+            {self._names[key]: one for key, one in zip(used.tolist(), made, strict=True)}, slow, names
+        )
+
+
+def _all_slow(slow: np.ndarray) -> Scanned:
+    slow[:] = True
+    return Scanned({}, slow, frozenset())
