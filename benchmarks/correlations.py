@@ -75,16 +75,22 @@ class Side:
 
 
 def generate(work: Path, millions: int) -> tuple[Path, Path]:
-    """Write the events as JSON lines and as an archive; beside each, one of a single event."""
+    """Write the events as JSON lines and as an archive; beside each, one of a single event.
+
+    No address has two events in one second: where times are equal, rsigma counts what it has read so far, and
+    we count all of them.
+    """
     lines = work / f"logins-{millions}m.jsonl"
     if not lines.exists():
         chance = np.random.default_rng(0)
         count = millions * 1_000_000
-        times = np.sort(chance.integers(0, HOUR, count)) // 1_000_000 * 1_000_000  # as rsigma counts
-        who, user = chance.integers(0, ADDRESSES, count), chance.integers(0, 500, count)
+        pairs = np.unique(chance.integers(0, 3_600 * ADDRESSES, count * 11 // 10))
+        pairs = np.sort(chance.permutation(pairs)[:count])  # by second, then address
+        user = chance.integers(0, 500, count)
         with (work / "aside").open("w", encoding="utf-8") as out:
-            for at, address, name in zip(times.tolist(), who.tolist(), user.tolist(), strict=True):
-                stamp = (BEGIN + timedelta(microseconds=at)).isoformat(timespec="seconds")[:-6]
+            for pair, name in zip(pairs.tolist(), user.tolist(), strict=True):
+                second, address = divmod(pair, ADDRESSES)
+                stamp = (BEGIN + timedelta(seconds=second)).isoformat(timespec="seconds")[:-6]
                 source = f"10.{address >> 16}.{address >> 8 & 255}.{address & 255}"
                 out.write(
                     f'{{"@timestamp":"{stamp}Z","source.ip":"{source}","user.name":"u{name}",'

@@ -101,6 +101,8 @@ def test_windows_that_hold_more_than_counts_are_counted_once():
     assert first.capped == 0  # three are not more than three
     second = go(one, first.state, series([0.0] * 5), EVER, limits)
     assert second.capped == 2
+    third = go(one, second.state, series([0.0] * 6), EVER, limits)
+    assert third.capped == 1
 
 
 @pytest.mark.parametrize(("kind", "room"), [("event_count", 32), ("value_count", 40), ("value_sum", 40)])
