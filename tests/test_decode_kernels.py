@@ -191,3 +191,19 @@ for ascii_only in (True, False):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@given(st.lists(st.integers(0, 1 << 40) | st.integers(0, 1_100), max_size=40), st.text(max_size=9))
+def test_origins_are_names_and_numbers_whatever_their_length(numbers, name):
+    numbers = sorted(numbers)
+    made = identity.origins(name, np.array(numbers, np.int64))
+    made.validate(full=True)
+    assert made.to_pylist() == [f"{name}#{number}" for number in numbers]
+
+
+def test_a_frame_of_long_events_has_rows_enough():
+    """Rows per batch that what follows needs, of events as long as those of Windows: 3.2 kB."""
+    event = b'{"@timestamp": "2026-01-01T00:00:00Z", "text": "%s"}\n' % (b"x" * 3_150)
+    found = framing.frames(io.BytesIO(event * 12_000), "lines", 1 << 20, passing=True)
+    sizes = [len(frame.records) for frame in found]
+    assert min(sizes[1:-1]) >= 3_500, sizes

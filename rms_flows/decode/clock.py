@@ -53,8 +53,12 @@ def parse(texts: pa.Array, options: Options) -> Times:
         found = texts.cast(TIMESTAMP)
     except pa.ArrowInvalid:
         found = _apart(texts, options)
-    known = pc.and_(pc.greater_equal(found, _FIRST), pc.less_equal(found, _LAST))
-    found = pc.if_else(known, found, None)
+    ends = pc.min_max(found.cast(pa.int64()))
+    if ends["min"].is_valid and not _FIRST.value <= ends["min"].as_py() <= ends["max"].as_py() <= _LAST.value:
+        known = pc.and_(pc.greater_equal(found, _FIRST), pc.less_equal(found, _LAST))
+        found = pc.if_else(known, found, None)
+    if found.null_count == texts.null_count:  # a null text is the only reason for null
+        return Times(found, np.zeros(len(texts), np.bool_))
     return Times(found, _mask(pc.and_(pc.is_valid(texts), pc.is_null(found))))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,11 @@ from rms_flows.schema import DICTIONARY, TEXTS, TIMESTAMP, field_type
 
 Kinds = np.ndarray
 """uint8 a row, 0 where absent, else 1 + kind, see `decode.kinds`."""
+
+
+_TEXT: Final = pa.string()
+_LIST: Final = bytes((1 + LIST,))
+_LIST_OR_NONE: Final = bytes((0, 1 + NULL, 1 + LIST))
 
 
 class Typed(NamedTuple):
@@ -50,12 +55,11 @@ def conform(columns: Mapping[str, pa.Array], kinds: Mapping[str, Kinds], options
     typed: dict[str, pa.Array] = {}
     odd: dict[int, dict[str, str]] = {}
     for name, column in columns.items():
-        kind = field_type(name)
-        if column.type == kind and name not in kinds:
-            typed[name] = column
+        kind, written = field_type(name), kinds.get(name)
+        if column.type == kind and (written is None or (kind == _TEXT and not _has_lists(written))):
+            typed[name] = column  # as nearly all are
             continue
         texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
-        written = kinds.get(name)
         if kind == pa.string():
             found = _strings(texts, written)
         elif kind == DICTIONARY:
@@ -98,7 +102,7 @@ def _strings(texts: pa.Array, written: Kinds | None) -> Typed:
 
 def _has_lists(written: Kinds) -> bool:
     """Tell whether a column has lists; thousands of columns have none, and one pass over bytes says so."""
-    return bytes((1 + LIST,)) in written.tobytes()
+    return _LIST in written.tobytes()
 
 
 def _numbers(pattern: str, kind: pa.DataType) -> Callable[[pa.Array, Kinds | None, Options], Typed]:
@@ -151,7 +155,7 @@ def _lists(texts: pa.Array, written: Kinds | None, _options: Options) -> Typed:
         values = pa.ListArray.from_arrays(offsets, texts, mask=texts.is_null())
         return Typed(values, None)
     lists = pa.array([_elements(text) for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
-    if np.isin(written, (0, 1 + NULL, 1 + LIST)).all():
+    if not written.tobytes().translate(None, _LIST_OR_NONE):  # there is nothing else
         return Typed(lists, _lost(texts, lists, written))
     single = pa.array([[text] for text in words.dictionary.to_pylist()], TEXTS).take(words.indices)
     values = pc.if_else(pa.array(written == 1 + LIST), lists, single)

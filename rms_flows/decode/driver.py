@@ -33,6 +33,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ASCII: Final = 127
+_NONE_DEAD: Final = pa.RecordBatch.from_pylist([], schema=DEAD_LETTER)
 _PIECE: Final = 65_536
 
 
@@ -243,11 +244,12 @@ class _Inlet:
         return found
 
     def _origins(self, record: np.ndarray) -> pa.Array:
-        numbers = pa.array(record + self._number).cast(pa.string())
-        return pc.binary_join_element_wise(f"{self._context.name}#", numbers, "")
+        return identity.origins(self._context.name, record + self._number)
 
     def _dead(self, frame: Frame, failures: Sequence[Failure]) -> pa.RecordBatch:
         """Keep what could not be decoded, with its bytes, in the order of the input."""
+        if not failures and not frame.torn:
+            return _NONE_DEAD
         found = [(f.record, f.kind, f.reason, frame.records[f.record]) for f in sorted(failures)]
         found += [
             (number, torn.kind, torn.reason, torn.data)

@@ -14,6 +14,7 @@ from rms_flows.decode.records import Records
 DIGITS: Final = 32
 """Hexadecimal digits of an id."""
 
+_NOUGHT: Final = ord("0")
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -47,6 +48,38 @@ def ids(records: Records, offsets: np.ndarray, first: int, record: np.ndarray) -
         ordinal = row - int(np.searchsorted(record, record[row]))
         numbered[row] = xxhash.xxh3_128_hexdigest(f"{numbered[row]}#{ordinal}".encode())
     return pa.array(numbered, pa.string())
+
+
+def origins(name: str, numbers: np.ndarray) -> pa.Array:
+    """Say where records came from.
+
+    Args:
+        name: Of the input.
+        numbers: int64, shape (rows,): of the records, rising.
+
+    Example:
+        >>> origins("a.json", np.array([8, 9, 9, 10])).to_pylist()
+        ['a.json#8', 'a.json#9', 'a.json#9', 'a.json#10']
+    """
+    prefix = f"{name}#".encode()
+    parts: list[bytes | bytearray] = []
+    lengths = np.empty(len(numbers) + 1, np.int32)
+    lengths[0] = first = 0
+    while first < len(numbers):  # those with one digit, with two ...
+        count = len(str(numbers[first]))
+        behind = first + int(np.searchsorted(numbers[first:], 10**count))
+        lengths[first + 1 : behind + 1] = size = len(prefix) + count
+        text = bytearray((prefix + bytes(count)) * (behind - first))
+        bytes_of = np.frombuffer(text, np.uint8).reshape(-1, size)
+        rest = numbers[first:behind]
+        for place in range(size - 1, len(prefix) - 1, -1):
+            left = rest // 10
+            bytes_of[:, place] = rest - 10 * left + _NOUGHT
+            rest = left
+        parts.append(text)
+        first = behind
+    ends = np.cumsum(lengths, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(ends), pa.py_buffer(b"".join(parts)))
 
 
 def digits(records: Records, offsets: np.ndarray, first: int) -> np.ndarray:

@@ -72,6 +72,7 @@ class Columns:
         valid = kinds + columns * step
         data = valid + columns * (step // 8)
         run = self._memory.take(data + size)
+        run[kinds:valid] = 0
         start, room = run.ctypes.data, self._keys.room[0]
         self.given += int(room["given"])
         room["columns"], room["given"], room["offsets"] = columns, 0, start

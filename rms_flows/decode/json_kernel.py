@@ -91,7 +91,7 @@ ROOM: Final = np.dtype(
         ("columns", np.int64),  # that there is room for
         ("given", np.int64),  # those of them that are taken
         ("offsets", np.int64),  # address of the offsets of the first
-        ("kinds", np.int64),
+        ("kinds", np.int64),  # zeros
         ("valid", np.int64),
         ("place", np.int64),  # of bytes that no column has yet
         ("limit", np.int64),  # behind the last of these
@@ -303,8 +303,6 @@ def _give(key: int, row: int, keys: Keys) -> bool:
     own.offsets = room.offsets + room.given * 4 * (room.rows + 1)
     own.kinds = room.kinds + room.given * step
     own.valid = room.valid + room.given * (step // 8)
-    for r in range(0, step, 8):
-        put_word(own.kinds + r, np.uint64(0))
     own.base = own.place = room.place
     own.limit = room.place + size - BEHIND
     own.keep, own.since = -1, row

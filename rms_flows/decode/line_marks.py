@@ -36,6 +36,7 @@ class Marks:
         self._fast = "rms_flows.decode.simd" in sys.modules
         self._first = first if self._fast else None
         self._offset = offset
+        self._hashing: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # seed, secret, scratch
         self._state = np.zeros(4, np.int64)  # see `line_kernel.lines`
         self._room(0 if not self._fast else _ROOM)
 
@@ -53,9 +54,11 @@ class Marks:
             return
         from rms_flows.decode import hash_kernel, line_kernel  # noqa: PLC0415  loads a compiler
 
-        seed = np.array([self._first or 0, self._offset], np.uint64)
-        secret = hash_kernel.SECRET if self._first is not None else hash_kernel.SECRET[:0]
-        scratch = np.empty(hash_kernel.SCRATCH, np.uint64)
+        if self._hashing is None:
+            seed = np.array([self._first or 0, self._offset], np.uint64)
+            secret = hash_kernel.SECRET if self._first is not None else hash_kernel.SECRET[:0]
+            self._hashing = seed, secret, np.empty(hash_kernel.SCRATCH, np.uint64)
+        seed, secret, scratch = self._hashing
         while start < end:
             found = self._ends, self._wide, self._digits
             line_kernel.lines(data, start, end, self._state, seed, secret, scratch, *found)
