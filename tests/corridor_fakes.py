@@ -157,8 +157,8 @@ def plan_of(folder: Path, source: Rows, ready: Callable[[], Step] = hot, window:
     """Plan two sources, a chain of processors with a way around it, and two sinks."""
     return Plan(
         sources=(
-            SourceStage("a", source, Request(), annotate),
-            SourceStage("b", source, Request(), annotate),
+            SourceStage("a", source, Request(window=window), annotate),
+            SourceStage("b", source, Request(window=window), annotate),
         ),
         processors=(ProcessorStage("hot", ("a", "b"), ready), ProcessorStage("again", ("a", "hot"), hot)),
         sinks=(

@@ -36,6 +36,16 @@ def processor(name: str) -> str:
     return f"processor:{name}"
 
 
+def together(name: str) -> str:
+    """Stages with a processor's state: `rows` are matches, `found` reports, `matches` for those above."""
+    return f"together:{name}"
+
+
+def clip(name: str) -> str:
+    """Stage that keeps from a sink the observations that were read only to judge others."""
+    return f"clip:{name}"
+
+
 def sink(name: str) -> str:
     """Stage of a sink, over all its inputs."""
     return f"sink:{name}"

@@ -39,6 +39,10 @@ class RecordBatchCoder(beam.coders.Coder):  # type: ignore[misc]  # Beam has no 
         with pa.ipc.open_stream(pa.py_buffer(encoded)) as reader:
             return reader.read_next_batch()
 
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        """Give about the size of what `encode` gives; Beam asks for samples, and would encode them."""
+        return int(value.nbytes)
+
     def is_deterministic(self) -> bool:
         """Tell Beam that a batch can't be a key."""
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rms_flows.io.contract import Fragment
 
@@ -25,7 +26,29 @@ class Piece:
         return float(self.fragment.size or 1)
 
 
-def shares(pieces: Sequence[Piece], workers: int) -> list[tuple[Piece, ...]]:
+STATE_SHARDS = 8
+"""Parts of the groups that are worked off apart; what is found does not depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One shard of one level of a processor, with its place in the run, which names the parts of it."""
+
+    number: int
+    processor: str
+    level: int
+    shard: int
+
+    @property
+    def weight(self) -> float:
+        """Work in it: shards are even."""
+        return 1.0
+
+
+_Work = TypeVar("_Work", Piece, Stage)
+
+
+def shares(pieces: Sequence[_Work], workers: int) -> list[tuple[_Work, ...]]:
     """Deal pieces into shares, the heaviest share first; a share keeps the order of its pieces.
 
     Args:
@@ -38,7 +61,7 @@ def shares(pieces: Sequence[Piece], workers: int) -> list[tuple[Piece, ...]]:
         [[0], [2], [3], [1]]
     """
     count = 1 if workers == 1 else min(len(pieces), workers * SHARES)
-    dealt: list[list[Piece]] = [[] for _ in range(count)]
+    dealt: list[list[_Work]] = [[] for _ in range(count)]
     weights = [0.0] * count
     for piece in sorted(pieces, key=lambda piece: (-piece.weight, piece.number)):
         lightest = weights.index(min(weights))

@@ -68,7 +68,7 @@ class Crew:
         return self._count
 
     def run(self, task: Task, shares: Sequence[Any], *, tell: Listener) -> Account:
-        """Work off all shares and add up their accounts; once in the life of a crew.
+        """Work off all shares and add up their accounts.
 
         Args:
             task: What to do with a share.
@@ -87,8 +87,9 @@ class Crew:
                 listen(None)
         try:
             return self._lead(task, shares, tell)
-        finally:
+        except BaseException:
             self._end()  # before anybody tidies up behind them
+            raise
 
     def _lead(self, task: Task, shares: Sequence[Any], tell: Listener) -> Account:
         """Hand out shares until none is left and all accounts are in."""
@@ -96,8 +97,7 @@ class Crew:
         waiting = iter(shares)
         busy = self._workers[: len(shares)]
         for worker in busy:
-            self._send(worker, task)
-            self._send(worker, next(waiting))
+            self._send(worker, (task, next(waiting)))
         while busy:
             for pipe in wait(busy):
                 assert isinstance(pipe, Connection)  # noqa: S101  `wait` gives what it got
@@ -112,7 +112,7 @@ class Crew:
                 if share is None:
                     busy.remove(pipe)
                 else:
-                    self._send(pipe, share)
+                    self._send(pipe, (task, share))
         return total
 
     def _send(self, pipe: Connection, message: Any) -> None:
@@ -183,14 +183,13 @@ def _nurse(pipes: Sequence[Connection], ends: Connection, preload: Sequence[str]
 
 
 def _work(pipe: Connection, others: Sequence[Connection]) -> None:
-    """Live as a worker: take the task, then share after share."""
+    """Live as a worker: share after share, each with what to do."""
     for other in others:
         other.close()  # or the end of that worker would not close its pipe
     threading.Thread(target=_end_with_parent, daemon=True).start()
     listen(_Teller(pipe))
-    task: Task = pipe.recv()
     while True:
-        share = pipe.recv()
+        task, share = pipe.recv()
         try:
             outcome: Account | RmsError = task(share)
         except RmsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from rms_flows.errors import DocumentError, FlowError
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Request, Sink, Window
-from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
+from rms_flows.io.spill import Spill
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, TIMESTAMP
@@ -60,21 +61,41 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    processors = tuple(_processor(entry, folder, run) for entry in flow.in_order())
+    processors = [_processor(entry, folder, run) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
     _within_sight(flow, steps)
     window = Window(_micros(choices.start), _micros(choices.end))
+    windows = _windows(flow, steps, window)
     needs = _needs(flow, steps)
+    dead_letters = _dead_letters(flow, data_folder, choices)
+    beside = Path(dead_letters.uri).resolve()
     return Plan(
         sources=tuple(
-            _source(one, data_folder, choices, Request(needs[one.id], window)) for one in flow.sources
+            _source(one, data_folder, choices, Request(needs[one.id], windows[one.id]))
+            for one in flow.sources
         ),
-        processors=processors,
+        processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
-        dead_letters=_dead_letters(flow, data_folder, choices),
+        dead_letters=dead_letters,
         window=window,
+        spills={name: Spill(beside, name) for name, step in steps.items() if step.stateful is not None},
     )
+
+
+def _windows(flow: Orchestrator, steps: Mapping[str, Step], window: Window) -> dict[str, Window]:
+    """Give each source and processor the period of which what it gives matters, along the graph."""
+    windows = dict.fromkeys([*(source.id for source in flow.sources), *steps], window)
+    for entry in reversed(flow.in_order()):
+        own, stateful = windows[entry.id], steps[entry.id].stateful
+        reach = own if stateful is None else stateful.reach(own.start, own.end)
+        for name in entry.inputs:
+            known = windows[name]
+            windows[name] = Window(
+                None if known.start is None or reach.start is None else min(known.start, reach.start),
+                None if known.end is None or reach.end is None else max(known.end, reach.end),
+            )
+    return windows
 
 
 def _known(chosen: Mapping[str, str], ids: list[str], what: str) -> None:
@@ -146,7 +167,8 @@ def _source(source: Source, folder: Path, choices: Choices, request: Request) ->
         )
     base = Path() if chosen else folder
     opened = open_source(place, base=base, options=_options(source), confined=not chosen)
-    return SourceStage(source.id, opened, request, partial(annotator, source))
+    lateness = microseconds(source.lateness)
+    return SourceStage(source.id, opened, request, partial(annotator, source), lateness)
 
 
 def _options(source: Source) -> Options:

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
-from rms_flows.beam.pieces import Piece, shares
+from rms_flows.beam.pieces import STATE_SHARDS, Piece, Stage, shares
 from rms_flows.beam.progress import Progress
 from rms_flows.beam.workers import Crew
 from rms_flows.decode.contract import Counts
 from rms_flows.errors import FlowError
-from rms_flows.flow import run_share
+from rms_flows.flow import run_share, run_stages
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.reconcile import reconcile
 from rms_flows.flow.summary import Summary
 from rms_flows.flow.survey import unreachable
 from rms_flows.io.contract import Sink
+from rms_flows.io.spill import Spill
 
 Show = Callable[[Progress], None]
 
@@ -43,9 +44,12 @@ def launch(plan: Plan, crew: Crew, *, progress: Show | None = None) -> Summary:
     pieces = work(plan)
     _reads_not_what_it_writes(plan, pieces)
     watch = _Watch(began, sum(piece.weight for piece in pieces), progress)
-    with _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]):
-        dealt = shares(pieces, len(crew))
-        total = crew.run(partial(run_share, plan), dealt, tell=watch.add)
+    with (
+        _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]),
+        _prepared([*plan.spills.values()], always=True),
+    ):
+        total = crew.run(partial(run_share, plan), shares(pieces, len(crew)), tell=watch.add)
+        _run_together(plan, crew, total, len(pieces), watch)
         reconcile(plan, pieces, total)
         kept = {sink.id: sink.sink.commit() for sink in plan.sinks}
         plan.dead_letters.commit()
@@ -61,6 +65,20 @@ def work(plan: Plan) -> list[Piece]:
         for fragment in source.source.fragments(source.request)
     ]
     return [Piece(number, source, fragment) for number, (source, fragment) in enumerate(found)]
+
+
+def _run_together(plan: Plan, crew: Crew, total: Account, first: int, watch: _Watch) -> None:
+    """Go through the processors that keep state, level by level; adds to the account."""
+    for processor in plan.processors:
+        if processor.id not in plan.spills:
+            continue
+        stateful, runs = processor.stateful(), plan.spills[processor.id]
+        for level in range(stateful.levels):
+            shards = range(STATE_SHARDS) if stateful.waits(level) else runs.shards(level)
+            stages = [Stage(first + n, processor.id, level, shard) for n, shard in enumerate(shards)]
+            first += len(stages)
+            if stages:
+                total.update(crew.run(partial(run_stages, plan), shares(stages, len(crew)), tell=watch.add))
 
 
 def _reads_not_what_it_writes(plan: Plan, pieces: Sequence[Piece]) -> None:
@@ -79,18 +97,19 @@ def _reads_not_what_it_writes(plan: Plan, pieces: Sequence[Piece]) -> None:
 
 
 @contextmanager
-def _prepared(sinks: Sequence[Sink]) -> Iterator[None]:
-    """Prepare sinks in turn; whatever goes wrong, also Ctrl-C, abandon those that were."""
-    ready: list[Sink] = []
+def _prepared(sinks: Sequence[Sink | Spill], *, always: bool = False) -> Iterator[None]:
+    """Prepare sinks in turn; whatever goes wrong, also Ctrl-C, abandon those that were, or `always`."""
+    ready: list[Sink | Spill] = []
+    done = False
     try:
         for sink in sinks:
             sink.prepare()
             ready.append(sink)
         yield
-    except BaseException:
-        for sink in ready:
+        done = not always
+    finally:
+        for sink in ready if not done else ():
             sink.abandon()
-        raise
 
 
 class _Watch:
@@ -123,6 +142,10 @@ def summarize(plan: Plan, total: Account, kept: dict[str, int], *, seconds: floa
         name: {"rows": 0, "found": 0, **words(total, account.processor(name)), **(step.counts or {})}
         for name, step in steps.items()
     }
+    for name in plan.spills:
+        counts = words(total, account.together(name))
+        processors[name]["found"] += counts["found"]
+        processors[name] |= {word: counts[word] for word in ("late", "capped", "evicted") if counts[word]}
     for name, count in unreachable(plan, steps).items():
         processors[name] |= {"evaluated": processors[name]["evaluated"] - count, "unreachable": count}
     zero = dict.fromkeys(("fragments", "batches", *Counts.__slots__), 0)

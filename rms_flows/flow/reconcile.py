@@ -40,9 +40,15 @@ def reconcile(plan: Plan, pieces: Sequence[Piece], total: Account) -> None:
         counts = words(total, account.processor(processor.id))
         _agree(f"rows into {processor.id!r}", sum(given[name] for name in processor.inputs), counts["rows"])
         given[processor.id] = counts["found"]
+        if processor.id in plan.spills:
+            later = words(total, account.together(processor.id))
+            _agree(f"matches of {processor.id!r}", counts["matches"] + later["matches"], later["rows"])
+            given[processor.id] += later["found"]
     for sink in plan.sinks:
         arrived = words(total, account.sink(sink.id))["rows"]
-        _agree(f"rows into {sink.id!r}", sum(given[name] for name in sink.inputs), arrived)
+        clip = words(total, account.clip(sink.id))
+        due = sum(given[name] for name in sink.inputs) - clip["rows"] + clip["found"]
+        _agree(f"rows into {sink.id!r}", due, arrived)
     _agree("dead letters", dead, words(total, account.DEAD_LETTERS)["rows"])
     _agree("reasons of dead letters", dead, words(total, account.DEAD).total())
 

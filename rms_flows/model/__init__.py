@@ -6,7 +6,14 @@ from typing import Any
 
 from rms_flows.model import documents
 from rms_flows.model.documents import DataSourceManifest, Document, Parameter, ProcessorDefinition, Trust
-from rms_flows.model.orchestrator import Orchestrator, ProcessorEntry, SinkEntry, Source, expand
+from rms_flows.model.orchestrator import (
+    Orchestrator,
+    ProcessorEntry,
+    SinkEntry,
+    Source,
+    expand,
+    microseconds,
+)
 from rms_flows.model.read import load, load_orchestrator, parse
 from rms_flows.model.routes import Route, RouteTable
 
@@ -26,6 +33,7 @@ __all__ = [
     "json_schemas",
     "load",
     "load_orchestrator",
+    "microseconds",
     "parse",
 ]
 

@@ -50,6 +50,11 @@ class Source(Document):
     )
     keep_original: bool = Field(default=False, description="Keep each record's bytes as event.original.")
     max_record: int | None = Field(default=None, gt=0, description="Longest record in bytes.")
+    lateness: str = Field(
+        default="30s",
+        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        description="How far behind the latest event one may come, such as 30s; later ones are late.",
+    )
     location: Location | None = None
     trust: Trust | None = None
 
@@ -64,6 +69,20 @@ class Source(Document):
                     f"no time zone is called {zone!r}; write one such as Europe/Madrid"
                 ) from None
         return zone
+
+
+_MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def microseconds(duration: str) -> int:
+    """Give a duration, such as `Source.lateness`, in microseconds.
+
+    Example:
+        >>> microseconds("30s"), microseconds("5m")
+        (30000000, 300000000)
+    """
+    unit = duration.lstrip("0123456789")
+    return int(duration.removesuffix(unit)) * _MICROSECONDS[unit]
 
 
 class ProcessorEntry(Document):

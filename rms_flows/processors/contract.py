@@ -2,14 +2,93 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
 from rms_flows.model import ProcessorDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The period that has to be read for all that happens in another to be judged right.
+
+    Args:
+        start: Microseconds since 1970; None is open.
+        end: The first microsecond that is not read; None is open.
+    """
+
+    start: int | None
+    end: int | None
+
+
+@dataclass(slots=True)
+class Given:
+    """What one step of a stage gives.
+
+    Args:
+        reports: `schema.REPORT`.
+        matches: `correlate.match.MATCH`, for the stages above.
+        counts: Words to count: `late`, `capped`, `evicted`.
+    """
+
+    reports: list[pa.RecordBatch] = field(default_factory=list)
+    matches: list[pa.RecordBatch] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Stateful(Protocol):
+    """What a processor finds in many events together: stages, each kept by shards of its groups.
+
+    `split` runs where events are read; what it gives as matches goes, by `correlate.match.shard_of` and
+    `level_of`, to the stage of its level, in order of time or as it comes; a stage gives reports, and matches
+    for the stages above it.
+    """
+
+    @property
+    def levels(self) -> int:
+        """How many stages there are."""
+
+    @property
+    def level_of(self) -> tuple[int, ...]:
+        """The level of each correlation, by its number in the matches."""
+
+    def reach(self, start: int | None, end: int | None) -> Reach:
+        """Tell what has to be read to judge [start, end)."""
+
+    def needed(self, settled: int) -> int:
+        """Give the time from which on events matter for what is not certain where so much is settled."""
+
+    def told(self, settled: int) -> int:
+        """Give the time before which nothing is reported any more where so much is settled."""
+
+    def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch, int]:
+        """Give what `Step.run` gives, the matches, and how many of these had no group to be in."""
+
+    def start(self, level: int, shard: int, shards: int, since: int | None = None) -> Any:
+        """Give the state of one stage in one shard before anything came.
+
+        `since`: microseconds settled before a restart; what was certain then is not reported again.
+        """
+
+    def step(self, states: Any, matches: pa.RecordBatch, settled: int) -> tuple[Any, Given]:
+        """Go on: `(state, matches, settled) → (state, given)`; pure."""
+
+    def end(self, states: Any, until: int | None) -> tuple[Any, Given]:
+        """Say what is left when nothing comes any more."""
+
+    def waits(self, level: int) -> bool:
+        """Tell whether a stage may find something though nothing comes."""
+
+    def dump(self, states: Any) -> bytes:
+        """Write a state."""
+
+    def read(self, data: bytes) -> Any:
+        """Read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +105,8 @@ class Step:
         counts: Fates to put in the run's summary, such as rules evaluated and refused.
         unreachable: Columns of what comes in → number of rules, of those evaluated, that they can't make
             true; None for a processor without rules.
+        stateful: What it finds in many events together; None for most.
+        meaning: Hash of what it finds, whatever its rules are called and wherever they lie.
     """
 
     run: Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -35,6 +116,8 @@ class Step:
     notes: tuple[str, ...] = ()
     counts: Mapping[str, int] | None = None
     unreachable: Callable[[frozenset[str]], int] | None = None
+    stateful: Stateful | None = None
+    meaning: str = ""
 
 
 class Make(Protocol):

@@ -130,7 +130,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         )
 
     columns = {comparison.field for comparison in comparisons} | {*EVENT_COLUMNS, MISFIT}
-    return Step(run=run, gives="reports", columns=frozenset(columns))
+    return Step(run=run, gives="reports", columns=frozenset(columns), meaning=f"{rule.id} {rule.meaning}")
 
 
 def _comparisons(parameters: Mapping[str, Any], where: str) -> tuple[list[Comparison], str]:
@@ -194,7 +194,7 @@ PROCESSOR: Final = Processor(
         description="Reports each event whose fields compare as told, such as CPU usage above 80 %.",
         vendor="rms_flows",
         version="1",
-        availability="replay",
+        availability="replay, stream",
         processorType="stateless",
         inputKinds=("observation",),
         outputKinds=("threat report",),

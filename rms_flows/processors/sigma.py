@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import xxhash
 
 from rms_flows import sigma
 from rms_flows.errors import DocumentError
 from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
+from rms_flows.processors.correlation import Correlations, Judged
 from rms_flows.report.build import EVENT_COLUMNS, Rule, many_rules
 from rms_flows.sigma.pipelines import ours
 
@@ -30,21 +33,40 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         Rule(rule.id, rule.title, rule.author, rule.level, rule.tags, rule.meaning) for rule in plan.rules
     ]
 
-    def run(batch: pa.RecordBatch) -> pa.RecordBatch:
-        found = plan.match(batch)
-        return many_rules(batch, found.row, found.rule, rules, processor=manifest_id, kind="sigma")
+    speaks = np.array([rule.id not in loaded.silent for rule in plan.rules], dtype=np.bool_)
 
+    def judge(batch: pa.RecordBatch) -> Judged:
+        found = plan.match(batch)
+        said = speaks[found.rule]
+        reports = many_rules(
+            batch, found.row[said], found.rule[said], rules, processor=manifest_id, kind="sigma"
+        )
+        return Judged(reports, found.row, found.rule)
+
+    stateful = None
+    if loaded.correlations:
+        ids = [rule.id for rule in plan.rules]
+        stateful = Correlations(loaded.correlations, ids, judge, processor=manifest_id, silent=loaded.silent)
+    looks = frozenset(EVENT_COLUMNS) | (stateful.columns if stateful else frozenset())
     return Step(
-        run=run,
+        run=lambda batch: judge(batch).reports,
         gives="reports",
-        columns=None if plan.columns is None else plan.columns | frozenset(EVENT_COLUMNS),
+        columns=None if plan.columns is None else plan.columns | looks,
         notes=(
             *(f"{rule.where}: {rule.title}: refused: {rule.reason}" for rule in loaded.refused),
             *(_unrouted(loaded) if routing else ()),
         ),
-        counts={"evaluated": len(rules), "refused": len(loaded.refused)},
+        counts={"evaluated": len(rules) + len(loaded.correlations), "refused": len(loaded.refused)},
         unreachable=partial(_unreachable, loaded),
+        stateful=stateful,
+        meaning=_meaning(loaded),
     )
+
+
+def _meaning(loaded: sigma.RuleSet) -> str:
+    meant = [(one.id, one.meaning) for one in loaded.rules] + [(c.id, c.meaning) for c in loaded.correlations]
+    parts = sorted(map(" ".join, meant))
+    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())
 
 
 def _unreachable(loaded: sigma.RuleSet, columns: frozenset[str]) -> int:
@@ -79,10 +101,10 @@ PROCESSOR: Final = Processor(
     ProcessorDefinition(
         id="sigma",
         name="sigma",
-        description="Reports each event of which a Sigma rule is true.",
+        description="Reports events of which a rule is true, and what correlations find in many.",
         vendor="rms_flows",
         version="1",
-        availability="replay",
+        availability="replay, stream",
         processorType="stateless",
         inputKinds=("observation",),
         outputKinds=("threat report",),

@@ -15,9 +15,9 @@ from rms_flows.schema import DICTIONARY, MEASUREMENTS, REPORT, TEXTS
 
 __all__ = ["Rule", "many_rules", "single_event"]
 
-_ASSETS = ("rms.monitored_asset_id", "host.name", "host.hostname", "Hostname", "Computer")
-_ADDRESSES = ("rms.monitored_asset_ip", "destination.ip", "id.resp_h", "host.ip")
-_ATTACKERS = ("rms.request_source", "source.ip", "id.orig_h")
+ASSETS = ("rms.monitored_asset_id", "host.name", "host.hostname", "Hostname", "Computer")
+ADDRESSES = ("rms.monitored_asset_ip", "destination.ip", "id.resp_h", "host.ip")
+ATTACKERS = ("rms.request_source", "source.ip", "id.orig_h")
 """Where an event names these: in our own columns, in ECS, and as Windows and Zeek do; the first counts."""
 
 EVENT_COLUMNS = (
@@ -27,9 +27,9 @@ EVENT_COLUMNS = (
     "rms.source",
     "host.geo.name",
     "rms.system_id",
-    *_ASSETS,
-    *_ADDRESSES,
-    *_ATTACKERS,
+    *ASSETS,
+    *ADDRESSES,
+    *ATTACKERS,
 )
 """What a report takes over from its event; a flow that reports reads these beside what its rules need."""
 
@@ -157,9 +157,9 @@ def _build(
         "rms.revision": one,
         "rms.status": _constant("open", count),
         "rms.measurement": _measurements(events, measurement),
-        "rms.monitored_asset_id": _first_list(events, _ASSETS),
-        "rms.monitored_asset_ip": _first_list(events, _ADDRESSES),
-        "rms.request_source": _first_text(events, _ATTACKERS),
+        "rms.monitored_asset_id": _first_list(events, ASSETS),
+        "rms.monitored_asset_ip": _first_list(events, ADDRESSES),
+        "rms.request_source": _first_text(events, ATTACKERS),
         "rms.system_id": _text(events, "rms.system_id"),
         "rms.location": _text(events, "host.geo.name"),
     }
