@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import documents, look, rules, run
+from rms_flows.cli import documents, look, parity, rules, run, stream
 
 app = typer.Typer(
     name="rms",
@@ -43,6 +43,8 @@ def _options(
 app.command("replay", epilog=run.REPLAY_EPILOG)(run.replay)
 app.command("detect", epilog=run.DETECT_EPILOG)(run.detect)
 app.command("archive", epilog=run.ARCHIVE_EPILOG)(run.archive)
+app.command("stream", epilog=stream.EPILOG)(stream.stream)
+app.command("parity", epilog=parity.EPILOG)(parity.parity)
 app.command("report", epilog=look.EPILOG)(look.report)
 app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)

@@ -32,6 +32,26 @@ def progress(*, quiet: bool) -> Iterator[Show | None]:
         yield _plain()
 
 
+@contextmanager
+def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a function that shows how many of how many are done."""
+    if quiet:
+        yield None
+        return
+    last = time.monotonic()
+    begun = last
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= (1.0 if sys.stderr.isatty() else TEXT_EVERY) or done == total:
+            last = now
+            left = (now - begun) / done * (total - done)
+            sys.stderr.write(f"rms: {done:,} of {total:,} {what}, {left:.0f} s left\n")
+
+    yield show
+
+
 def _rate(now: Progress) -> float:
     return now.rows / now.seconds if now.seconds > 0 else 0.0
 

@@ -65,15 +65,15 @@ class NdjsonSink:
 
     def __init__(self, path: str | Path, *, write: Write = json_lines, empty: bool = True) -> None:
         self.uri = str(path)
-        self._write = write
+        self.form = write
         self._empty = empty
-        self._target = Path(path).resolve()  # a link stays a link, and workers may stand elsewhere
-        self._staging = Staging(self._target.with_name(f".{self._target.name}.staging"), self.uri)
+        self.path = Path(path).resolve()  # a link stays a link, and workers may stand elsewhere
+        self._staging = Staging(self.path.with_name(f".{self.path.name}.staging"), self.uri)
 
     def prepare(self) -> None:
         """See `Sink.prepare`."""
         with writing(self.uri):
-            in_the_way = self._target.exists() and not self._target.is_file()
+            in_the_way = self.path.exists() and not self.path.is_file()
         if in_the_way:
             raise SinkError("is not a regular file", where=self.uri, remedy="name a file to be written")
         self._staging.take()
@@ -81,21 +81,21 @@ class NdjsonSink:
 
     def part(self, name: str) -> Part:
         """See `Sink.part`."""
-        return Part(self._staging.parts / name, self._write, self.uri)
+        return Part(self._staging.parts / name, self.form, self.uri)
 
     def commit(self) -> int:
         """Merge all parts into the file; give the number of lines."""
         with writing(self.uri):
             made = self._staging.parts / "made"
             kept = 0
-            with _compressed(made, self._target.suffix) as out:
+            with _compressed(made, self.path.suffix) as out:
                 for line in _merged(self._staging.parts):
                     out.write(line + b"\n")
                     kept += 1
             if kept or self._empty:
-                publish(made, self._target)
+                publish(made, self.path)
             else:
-                self._target.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
         self._staging.release()
         return kept
 

@@ -1,0 +1,454 @@
+"""The live path in Beam: one reader for all sources, stateful stages by shard, sinks that acknowledge.
+
+No GroupByKey, Reshuffle, Combine or side input: on the local runner none of them ever fires behind an endless
+source. What is settled travels with each batch, as timers fire early there; a batch of which nothing is left
+goes on as an empty one, for everybody behind to hear of time, and for the sinks to acknowledge it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import apache_beam as beam
+import msgspec
+import numpy as np
+import pyarrow as pa
+from apache_beam.coders import BytesCoder
+from apache_beam.io.restriction_trackers import RestrictionTracker
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+
+import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
+from rms_flows.beam import account
+from rms_flows.beam.ledger import Ledger
+from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
+from rms_flows.io.live import ENDED, NOT_BEGUN, Reading, Taken, letters
+from rms_flows.io.log_sink import LogSink
+from rms_flows.processors.contract import Given, Stateful
+
+Function = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+KEYED: Final = beam.typehints.Tuple[int, pa.RecordBatch]
+_MARK: Final = b"rms.mark"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a batch of a stream carries with it.
+
+    Args:
+        source: Whose it is.
+        number: Its number in the run.
+        settled: Microseconds: no event of the source is before it any more.
+        latest: Time of the source's last event.
+        warm: It was acknowledged before the start: it brings back state, and no sink takes it again.
+        origin: Which stage and shard with state it comes from; empty where it comes from a source.
+    """
+
+    source: str
+    number: int
+    settled: int
+    latest: int
+    warm: bool = False
+    origin: str = ""
+
+
+_write = msgspec.json.Encoder().encode
+_read = msgspec.json.Decoder(Mark).decode
+
+
+def marked(batch: pa.RecordBatch, mark: Mark) -> pa.RecordBatch:
+    """Put a mark on a batch."""
+    return batch.replace_schema_metadata({_MARK: _write(mark)})
+
+
+def mark_of(batch: pa.RecordBatch) -> Mark:
+    """Read the mark of a batch."""
+    return _read(batch.schema.metadata[_MARK])
+
+
+@dataclass(slots=True)
+class Live:
+    """What lives as long as a stream runs, in its process; DoFns, which Beam copies, name it by its id."""
+
+    reading: Reading
+    ledger: Ledger
+    sinks: Mapping[str, LogSink]
+    since: Mapping[str, int] = field(default_factory=dict)
+    stopped: Callable[[], bool] = lambda: False
+    number: int = 0
+
+
+LIVE: Final[dict[str, Live]] = {}
+"""Id of a run → what it needs."""
+
+_OVER: Final = -1
+
+
+class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
+    """The work of a reader without an end that is known: the number of its next batch."""
+
+    def __init__(self, restriction: int) -> None:
+        self._at = restriction
+        self._over = restriction == _OVER
+
+    def current_restriction(self) -> int:
+        """Give the number of the next batch."""
+        return self._at
+
+    def current_progress(self) -> Any:
+        """Tell Beam that there is more."""
+        return beam.io.iobase.RestrictionProgress(fraction=0.5)
+
+    def is_bounded(self) -> bool:
+        """Tell Beam that the end is not known."""
+        return False
+
+    def try_claim(self, position: int) -> bool:
+        """Take a batch, or `_OVER`."""
+        if self._over:
+            return position == _OVER
+        self._over = position == _OVER
+        self._at = position + 1 if position != _OVER else self._at
+        return True
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[int, int] | None:
+        """Leave the rest for later; a reader is not shared."""
+        if self._over or fraction_of_remainder != 0:
+            return None
+        self._over = True
+        return _OVER, self._at
+
+    def check_done(self) -> None:
+        """Check that nothing is left undone."""
+        if not self._over:
+            raise ValueError(f"the reader stopped before batch {self._at}")
+
+
+class _Endless(RestrictionProvider):  # type: ignore[misc]  # Beam has no types
+    def initial_restriction(self, element: Any) -> int:
+        del element
+        return 0
+
+    def create_tracker(self, restriction: int) -> Turns:
+        return Turns(restriction)
+
+    def restriction_size(self, element: Any, restriction: int) -> int:
+        del element, restriction
+        return 1
+
+
+class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Gives batches under the tag `account.source(id)`, what can't be used under `account.DEAD`.
+
+    Args:
+        run: Id in `LIVE`.
+        bundle: Seconds after which it lets the runner finish a bundle.
+    """
+
+    def __init__(self, run: str, bundle: float) -> None:
+        self._run = run
+        self._bundle = bundle
+
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
+    def process(
+        self,
+        _element: Any,
+        tracker: Any = beam.DoFn.RestrictionParam(_Endless()),  # noqa: B008  as Beam asks
+    ) -> Iterator[TaggedOutput]:
+        """Read for the time of a bundle."""
+        live = LIVE[self._run]
+        end = time.monotonic() + self._bundle
+        while True:
+            taken = None if live.stopped() else live.reading.take()
+            if taken is None:
+                tracker.try_claim(_OVER)
+                return
+            if not tracker.try_claim(live.number):
+                raise RuntimeError("a reader was split")
+            yield from self._given(live, taken)
+            live.number += 1
+            if time.monotonic() > end:
+                tracker.defer_remainder()
+                return
+
+    @staticmethod
+    def _given(live: Live, taken: Taken) -> Iterator[TaggedOutput]:
+        stage = account.source(taken.source)
+        live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
+        mark = Mark(taken.source, live.number, taken.settled, taken.latest, taken.warm)
+        if not taken.warm:
+            Metrics.counter(stage, "rows").inc(taken.rows.num_rows)
+            Metrics.counter(stage, "late").inc(taken.late.num_rows)
+        yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
+        yield TaggedOutput(stage, marked(taken.rows, mark))
+
+
+def read(pipeline: beam.Pipeline, run: str, sources: Sequence[str], bundle: float) -> Any:
+    """Read all sources of a run; see `ReadLive`."""
+    tags = [*map(account.source, sources), account.DEAD]
+    return (
+        pipeline
+        | "Stream" >> beam.Create([None], reshuffle=False)
+        | "Read"
+        >> beam.ParDo(ReadLive(run, bundle))
+        .with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
+        .with_outputs(*tags)
+    )
+
+
+class ApplyLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Runs a function on each batch; an empty one goes on too.
+
+    Args:
+        stage: Name of the stage in the account.
+        make: Gives the function.
+    """
+
+    def __init__(self, stage: str, make: Callable[[], Function]) -> None:
+        self._make = make
+        self._rows, self._found = Metrics.counter(stage, "rows"), Metrics.counter(stage, "found")
+
+    def setup(self) -> None:
+        """Make the function."""
+        self._run = self._make()
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Give the function's batch."""
+        mark = mark_of(batch)
+        found = self._run(batch) if batch.num_rows else batch
+        self._rows.inc(batch.num_rows)
+        self._found.inc(found.num_rows)
+        yield marked(found, mark)
+
+
+def apply(stage: str, make: Callable[[], Function]) -> beam.ParDo:
+    """Run a function on each batch; see `ApplyLive`."""
+    return beam.ParDo(ApplyLive(stage, make)).with_output_types(pa.RecordBatch)
+
+
+REPORTS: Final = "reports"
+NEXT: Final = "next"
+"""Tags of what is to be said, and of what goes to the next stage that keeps state."""
+
+
+class SplitLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Batch → its reports (tag `REPORTS`) and its matches, for each shard of the first stage (tag `NEXT`).
+
+    Args:
+        stage: Name of the stage in the account.
+        ready: Gives the processor's stateful half.
+        way: Tells this way from others to the stages.
+        shards: Of each stage.
+    """
+
+    def __init__(self, stage: str, ready: Callable[[], Stateful], way: str, shards: int) -> None:
+        self._ready = ready
+        self._way = way
+        self._shards = shards
+        words = ("rows", "found", "matches", "ungrouped")
+        self._counters = [Metrics.counter(stage, word) for word in words]
+
+    def setup(self) -> None:
+        """Load the rules."""
+        self._stateful = self._ready()
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[TaggedOutput]:
+        """Give one batch of reports, and one of matches for each shard of each stage."""
+        mark = mark_of(batch)
+        reports, matches, ungrouped = batch.slice(0, 0), NO_MATCHES, 0
+        if batch.num_rows:
+            reports, matches, ungrouped = self._stateful.split(batch)
+        counts = (batch.num_rows, reports.num_rows, matches.num_rows, ungrouped)
+        for counter, count in zip(self._counters, counts, strict=True):
+            counter.inc(count)
+        yield TaggedOutput(REPORTS, marked(reports, mark))
+        to = msgspec.structs.replace(mark, origin=origin_of(self._way, mark.origin))
+        yield from dealt(matches, to, self._shards)
+
+
+def origin_of(way: str, origin: str) -> str:
+    """Name who sends matches: a way, and the stage and shard with state that it comes from."""
+    return f"{way} {origin}".rstrip()
+
+
+def split(stage: str, ready: Callable[[], Stateful], way: str, shards: int) -> beam.ParDo:
+    """Judge each batch; see `SplitLive`."""
+    return _tagged(SplitLive(stage, ready, way, shards))
+
+
+def together(stage: TogetherLive) -> beam.ParDo:
+    """Keep state; see `TogetherLive`."""
+    return _tagged(stage)
+
+
+def _tagged(function: beam.DoFn) -> beam.ParDo:
+    tags = {REPORTS: pa.RecordBatch, NEXT: KEYED}
+    return beam.ParDo(function).with_output_types(pa.RecordBatch, **tags).with_outputs(*tags)
+
+
+def dealt(matches: pa.RecordBatch, mark: Mark, shards: int) -> Iterator[TaggedOutput]:
+    """Deal matches to the shards of the next stage; each gets a batch, maybe an empty one."""
+    shard = shard_of(matches.column("group").to_numpy(), shards)
+    for each in range(shards):
+        here = matches.filter(pa.array(shard == each)) if len(shard) else matches
+        yield TaggedOutput(NEXT, (each, marked(here, mark)))
+
+
+class _Memory(msgspec.Struct):
+    """What a stage keeps in a shard: what each origin has settled, its last event, and the state."""
+
+    settled: dict[str, int]
+    latest: int
+    ended: bool
+    states: bytes
+
+
+_dump = msgspec.msgpack.Encoder().encode
+_load = msgspec.msgpack.Decoder(_Memory).decode
+
+
+class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """One stage that keeps state: (shard, matches) → reports (tag `REPORTS`), the next one's (tag `NEXT`).
+
+    Matches of stages above pass through: on the local runner, what comes of two stages would wait for both to
+    end.
+
+    Args:
+        stage: Name of the stage in the account.
+        ready: Gives the processor's stateful half.
+        number: Its level.
+        origins: All that send to it; time goes on with the slowest.
+        shards: Of each stage.
+        run: Id in `LIVE`, and the processor's id, which tell what was said before a restart.
+    """
+
+    MEMORY = ReadModifyWriteStateSpec("memory", BytesCoder())
+
+    def __init__(
+        self,
+        stage: str,
+        ready: Callable[[], Stateful],
+        number: int,
+        origins: Sequence[str],
+        shards: int,
+        run: tuple[str, str],
+    ) -> None:
+        self._stage = stage
+        self._ready = ready
+        self._number = number
+        self._origins = tuple(origins)
+        self._shards = shards
+        self._run, self._processor = run
+
+    def setup(self) -> None:
+        """Load the rules."""
+        self._stateful = self._ready()
+
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        memory: Any = beam.DoFn.StateParam(MEMORY),  # noqa: B008  as Beam asks
+    ) -> Iterator[TaggedOutput]:
+        """Go on with one shard."""
+        shard, matches = element
+        mark = mark_of(matches)
+        here = np.array(self._stateful.level_of)[matches.column("correlation").to_numpy()] == self._number
+        passing, matches = matches.filter(pa.array(~here)), matches.filter(pa.array(here))
+        known = self._known(memory.read(), shard)
+        before = self._settled(known)
+        known.settled[mark.origin] = max(mark.settled, known.settled.get(mark.origin, NOT_BEGUN))
+        known.latest = max(known.latest, mark.latest)
+        settled = self._settled(known)
+        given = Given()
+        if matches.num_rows or settled > before:  # most batches tell neither: they wait for other origins
+            given = self._step(known, matches, settled)
+        memory.write(_dump(known))
+        self._count(given, matches.num_rows)
+        mark = msgspec.structs.replace(mark, settled=settled, latest=known.latest)
+        yield from self._sent(given, passing, mark, shard)
+
+    def _settled(self, known: _Memory) -> int:
+        """Give what the slowest origin has settled."""
+        return min(known.settled.get(origin, NOT_BEGUN) for origin in self._origins)
+
+    def _step(self, known: _Memory, matches: pa.RecordBatch, settled: int) -> Given:
+        """Go on with the state; at the end of all origins, to its end."""
+        states = self._stateful.read(known.states)
+        states, given = self._stateful.step(states, matches, NOT_BEGUN if settled == ENDED else settled)
+        if settled == ENDED and not known.ended:
+            known.ended = True
+            states, last = self._stateful.end(states, known.latest)
+            given = _added(given, last)
+        known.states = self._stateful.dump(states)
+        return given
+
+    def _known(self, data: bytes | None, shard: int) -> _Memory:
+        if data is not None:
+            return _load(data)
+        since = LIVE[self._run].since.get(self._processor) if self._run in LIVE else None
+        states = self._stateful.start(self._number, shard, self._shards, since)
+        return _Memory({}, NOT_BEGUN, ended=False, states=self._stateful.dump(states))
+
+    def _count(self, given: Given, rows: int) -> None:
+        found = sum(one.num_rows for one in given.reports)
+        inner = sum(one.num_rows for one in given.matches)
+        for word, count in {**given.counts, "rows": rows, "found": found, "matches": inner}.items():
+            Metrics.counter(self._stage, word).inc(count)
+
+    def _sent(self, given: Given, passing: pa.RecordBatch, mark: Mark, shard: int) -> Iterator[TaggedOutput]:
+        reports = pa.Table.from_batches(given.reports).unify_dictionaries() if given.reports else None
+        found = NO_MATCHES if reports is None else reports.combine_chunks().to_batches()[0]
+        # What state gives may be new though the batch that set it off is not.
+        to = msgspec.structs.replace(mark, warm=False, origin=f"{self._number}/{shard}")
+        told = msgspec.structs.replace(to, settled=self._stateful.told(mark.settled))
+        yield TaggedOutput(REPORTS, marked(found, told))
+        if self._number + 1 < self._stateful.levels:
+            yield from dealt(concatenated([passing, *given.matches]), to, self._shards)
+
+
+def _added(a: Given, b: Given) -> Given:
+    return Given([*a.reports, *b.reports], [*a.matches, *b.matches], a.counts + b.counts)
+
+
+class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Appends batches to a sink and, when they are flushed, acknowledges them.
+
+    Args:
+        stage: Name of the stage in the account.
+        run: Id in `LIVE`.
+        sink: Id of the sink.
+    """
+
+    def __init__(self, stage: str, run: str, sink: str) -> None:
+        self._run = run
+        self._sink = sink
+        self._rows = Metrics.counter(stage, "rows")
+
+    def start_bundle(self) -> None:
+        """Begin without a batch to acknowledge."""
+        self._flushed: list[Mark] = []
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        """Append a batch, unless that was done before the start."""
+        mark = mark_of(batch)
+        if batch.num_rows and not mark.warm:
+            LIVE[self._run].sinks[self._sink].write(batch.replace_schema_metadata(None))
+            self._rows.inc(batch.num_rows)
+        self._flushed.append(mark)
+
+    def finish_bundle(self) -> None:
+        """Flush, then acknowledge."""
+        live = LIVE[self._run]
+        live.sinks[self._sink].flush()
+        for mark in self._flushed:
+            live.ledger.acknowledge(mark.source, mark.number)
+
+
+def write(stage: str, run: str, sink: str) -> beam.ParDo:
+    """Append batches to a sink; see `WriteLive`."""
+    return beam.ParDo(WriteLive(stage, run, sink)).with_output_types(type(None))

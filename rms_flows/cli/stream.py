@@ -1,0 +1,98 @@
+"""The command that runs a flow as a stream: `rms stream`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rms_flows.cli import options
+
+EPILOG = """Examples:
+
+rms stream smart-home.yaml --positions smart-home.positions
+
+rms stream smart-home.yaml --source backend-auth=auth.log?year=2026 --rate 1000 --positions auth.positions
+"""
+
+
+def stream(
+    flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
+    engine: Annotated[
+        Literal["local"], typer.Option("--engine", help="What runs it: one process on this machine.")
+    ] = "local",
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            "--positions",
+            metavar="FILE",
+            help="Where is kept what all sinks have; a start goes on from there. FLOW.positions unless told.",
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
+    ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Append this sink to another file.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder", help="Where relative paths of the data begin; the flow's folder unless told."
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.001, help="Events a second; as fast as it goes unless told."),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=65_536, help="Events of a batch at most.")
+    ] = 10_000,
+    bundle: Annotated[
+        float, typer.Option("--bundle", min=0.01, help="Seconds after which what was found is flushed.")
+    ] = 1.0,
+    shards: Annotated[int, typer.Option("--shards", min=1, max=64, help="Parts of the state.")] = 4,
+    dead_letters: options.DeadLetters = None,
+    strict: options.Strict = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run a flow as a stream over its archives, with the reports of a replay, id for id.
+
+    Sinks are appended to; of reports with one id the highest revision counts. Stopped by Ctrl-C or SIGTERM
+    it ends the batch under way; killed, it goes on from what was committed, and loses nothing.
+    """
+    del engine  # there is one so far
+    from rms_flows.model import load_orchestrator
+    from rms_flows.stream import Pace
+    from rms_flows.stream import stream as run
+
+    pace = Pace(batch, rate, bundle, shards)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: pace.stop())
+    done = run(
+        load_orchestrator(flow),
+        folder=flow.parent,
+        data_folder=folder,
+        positions=positions or flow.with_suffix(".positions"),
+        sources=options.pairs(source or [], "--source"),
+        sinks=options.pairs(sink or [], "--sink"),
+        dead_letters=dead_letters,
+        pace=pace,
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(done), ensure_ascii=False))
+    else:
+        rows = sum(counts.get("rows", 0) for counts in done.sources.values())
+        late = sum(counts.get("late", 0) for counts in done.sources.values())
+        typer.echo(f"{rows:,} events in {done.seconds:.1f} s" + (f", {late:,} too late" * bool(late)))
+        for name, count in done.sinks.items():
+            typer.echo(f"{name}: {count:,} rows appended")
+        if done.dead_letters:
+            typer.echo(f"dead letters: {done.dead_letters:,} appended")
+        typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
+    if strict and (done.dead_letters or done.notes):
+        raise typer.Exit(1)

@@ -1,0 +1,213 @@
+"""Stream: the door into the corridor for what comes bit by bit, with the reports of a replay, id for id.
+
+The stages are those of `replay`. What was read is committed to a file of positions once every sink has it on
+disk; a start goes back from there to the first event that can still matter, brings its state up to date, and
+goes on. So a stream may be killed at any time: nothing is lost, and what is said twice has one id.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rms_flows.beam import account
+from rms_flows.beam.account import Account, words
+from rms_flows.beam.ledger import WRITE_EVERY, Ledger
+from rms_flows.beam.load import load
+from rms_flows.errors import DocumentError
+from rms_flows.flow import live as graph
+from rms_flows.flow.build import Choices, build
+from rms_flows.flow.plan import Plan
+from rms_flows.io.contract import Sink
+from rms_flows.io.live import NOT_BEGUN, Feed, Reading
+from rms_flows.io.log_sink import LogSink
+from rms_flows.io.ndjson_sink import NdjsonSink
+from rms_flows.model import Orchestrator
+
+__all__ = ["Streamed", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """The account of a stream that ended or was stopped.
+
+    Args:
+        seconds: Wall time.
+        sources: Source id → `rows` and `late`.
+        processors: Processor id → `rows`, `found`, `matches`, `ungrouped`, `late`, `capped`, `evicted`.
+        sinks: Sink id → rows appended.
+        dead_letters: How many were appended.
+        stopped: Whether it was stopped before the end of its sources.
+        notes: What a person should know, such as each refused rule.
+    """
+
+    seconds: float
+    sources: Mapping[str, Mapping[str, int]]
+    processors: Mapping[str, Mapping[str, int]]
+    sinks: Mapping[str, int]
+    dead_letters: int
+    stopped: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Pace:
+    """How a stream goes.
+
+    Args:
+        rows: Rows of a batch at most.
+        rate: Rows a second; None goes as fast as it can.
+        bundle: Seconds after which what was found is flushed and acknowledged.
+        shards: Of each stage that keeps state.
+        commit: Seconds between two writes of the positions.
+        stopped: Whether `stop` was called.
+    """
+
+    rows: int = 10_000
+    rate: float | None = None
+    bundle: float = 1.0
+    shards: int = graph.SHARDS
+    commit: float = WRITE_EVERY
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End the stream after the batch that is under way; from a signal handler or another thread."""
+        self.stopped = True
+
+
+def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
+    orchestrator: Orchestrator,
+    *,
+    folder: Path,
+    data_folder: Path | None = None,
+    positions: Path | None = None,
+    sources: Mapping[str, str] | None = None,
+    sinks: Mapping[str, str] | None = None,
+    dead_letters: str | None = None,
+    pace: Pace | None = None,
+) -> Streamed:
+    """Run an orchestrator as a stream over what its sources hold, to their end or until it is stopped.
+
+    Args:
+        orchestrator: The flow.
+        folder: Where relative paths of rules begin.
+        data_folder: Where relative paths of sources and sinks begin; `folder` unless told.
+        positions: File of what is committed, made at the first commit; None begins anew each time.
+        sources: Source id → URI to read instead of the archive.
+        sinks: Sink id → URI to write instead; files of JSON lines, which are appended to.
+        dead_letters: URI for records that can't be processed, and for events that came too late.
+        pace: How it goes.
+
+    Raises:
+        RmsError: As `replay`; what was committed stays.
+    """
+    choices = Choices(None, None, sources or {}, sinks or {}, dead_letters)
+    plan = build(orchestrator, folder, data_folder or folder, choices)
+    return run(plan, positions, pace or Pace())
+
+
+def run(
+    plan: Plan, positions: Path | None, pace: Pace, *, fault: Callable[[], None] | None = None
+) -> Streamed:
+    """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
+    load()
+    from rms_flows.beam.live import LIVE, Live  # noqa: PLC0415
+    from rms_flows.beam.runner import run as run_pipeline  # noqa: PLC0415
+
+    began = time.monotonic()
+    logs = {stage.id: _log(stage.sink) for stage in plan.sinks} | {
+        account.DEAD_LETTERS: _log(plan.dead_letters)
+    }
+    lateness = {source.id: source.lateness for source in plan.sources}
+    owed = graph.owed(plan, pace.shards)
+    ledger = Ledger(positions, owed, lateness, lambda line: needed(plan, line)[0], pace.commit)
+    settled = ledger.settled()
+    since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
+    rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
+    reading = Reading(feeds(plan, ledger), rows=rows, rate=pace.rate, fault=fault)
+    live = Live(reading, ledger, logs, since, lambda: pace.stopped)
+    name = uuid.uuid4().hex
+    with ExitStack() as stack:
+        for log in logs.values():
+            log.open()
+            stack.callback(log.close)
+        LIVE[name] = live
+        stack.callback(LIVE.pop, name)
+        total = run_pipeline(
+            lambda pipeline: graph.corridor(pipeline, plan, name, shards=pace.shards, bundle=pace.bundle)
+        )
+        ledger.write()
+    return _summary(plan, total, time.monotonic() - began, stopped=pace.stopped)
+
+
+def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
+    """Say where to begin to read each source: where events can still matter for what is not certain."""
+    settled = ledger.settled()
+    line = settled if settled == NOT_BEGUN else needed(plan, settled)[0]
+    found = []
+    for source in plan.sources:
+        known = ledger.known[source.id]
+        start = known.before(line, source.lateness)
+        found.append(
+            Feed(source.id, source.source, source.request, source.lateness, start, known.place.position)
+        )
+    return found
+
+
+def needed(plan: Plan, settled: int) -> tuple[int, dict[str, int]]:
+    """Look along the graph where so much is settled in all sources, microseconds.
+
+    Returns:
+        The time from which on events of the sources still matter, and for each processor that keeps state the
+        time from which on its reports do: they were not told yet, or matter for a processor behind it.
+    """
+    clocks = dict.fromkeys([source.id for source in plan.sources], settled)
+    lines = dict(clocks)
+    for processor in plan.processors:
+        clock = lines[processor.id] = min(clocks[name] for name in processor.inputs)
+        clocks[processor.id] = processor.stateful().told(clock) if processor.id in plan.spills else clock
+    for processor in reversed(plan.processors):
+        line = lines[processor.id]
+        if processor.id in plan.spills:
+            line = processor.stateful().needed(line)
+        for name in processor.inputs:
+            lines[name] = min(lines[name], line)
+    return min(lines.values()), {name: lines[name] for name in plan.spills}
+
+
+def _log(sink: Sink) -> LogSink:
+    """Open as a log what a replay would replace."""
+    if not isinstance(sink, NdjsonSink) or sink.uri.endswith((".gz", ".zst")):
+        raise DocumentError(
+            "a stream appends to files of JSON lines only",
+            where=sink.uri,
+            remedy="name one that ends in .ndjson with --sink ID=FILE",
+        )
+    return LogSink(sink.path, sink.form)
+
+
+def _summary(plan: Plan, total: Account, seconds: float, *, stopped: bool) -> Streamed:
+    processors = {}
+    for stage in plan.processors:
+        counts = {**words(total, account.processor(stage.id))}
+        for word, count in words(total, account.together(stage.id)).items():
+            if word in {"late", "capped", "evicted", "found"}:
+                counts[word] = counts.get(word, 0) + count
+        processors[stage.id] = {word: count for word, count in counts.items() if count}
+    return Streamed(
+        seconds,
+        {stage.id: dict(words(total, account.source(stage.id))) for stage in plan.sources},
+        processors,
+        {stage.id: words(total, account.sink(stage.id))["rows"] for stage in plan.sinks},
+        words(total, account.DEAD_LETTERS)["rows"],
+        stopped,
+        _notes(plan),
+    )
+
+
+def _notes(plan: Plan) -> tuple[str, ...]:
+    return tuple(note for stage in plan.processors for note in stage.ready().notes)

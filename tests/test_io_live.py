@@ -1,0 +1,166 @@
+"""Reading as a stream: the same rows, late or not, however they come in batches and wherever it begins."""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rms_flows.decode.contract import Counts, Decoded
+from rms_flows.errors import SourceError
+from rms_flows.io.contract import Fragment, Request
+from rms_flows.io.live import ENDED, NOT_BEGUN, Feed, Position, Reading, letters, too_late
+from rms_flows.schema import DEAD_LETTER, DICTIONARY, TIMESTAMP
+
+
+class Chunks:
+    """A source of fragments of chunks: each the times of its rows and how many dead letters it has."""
+
+    uri = "fake:chunks"
+
+    def __init__(self, fragments, name="a"):
+        self.fragments_ = fragments
+        self.name = name
+
+    def columns(self):
+        return None
+
+    def fragments(self, request):
+        return [Fragment(self.uri, str(number)) for number in range(len(self.fragments_))]
+
+    def read(self, fragment, request):
+        before, dead_before = 0, 0
+        for times, dead in self.fragments_[int(fragment.key)]:
+            names = [f"{self.name}{fragment.key}.{before + row}" for row in range(len(times))]
+            rows = pa.record_batch(
+                {
+                    "@timestamp": pa.array(times, pa.int64()).cast(TIMESTAMP),
+                    "event.ingested": pa.nulls(len(times), TIMESTAMP),
+                    "event.id": pa.array(names, pa.string()),
+                    "rms.source": pa.array([self.name] * len(times)).dictionary_encode().cast(DICTIONARY),
+                    "rms.origin": pa.array(names, pa.string()),
+                }
+            )
+            bad = [
+                {"error.type": "json", "rms.origin": f"dead{fragment.key}.{dead_before + n}"}
+                for n in range(dead)
+            ]
+            yield Decoded(rows, pa.RecordBatch.from_pylist(bad, DEAD_LETTER), Counts())
+            before, dead_before = before + len(times), dead_before + dead
+
+
+def taken(feed, rows, *others):
+    reading = Reading([feed, *others], rows=rows)
+    while (one := reading.take()) is not None:
+        yield one
+
+
+def ids(batches):
+    return [
+        name
+        for batch in batches
+        if "event.id" in batch.schema.names
+        for name in batch["event.id"].to_pylist()
+    ]
+
+
+def origins(batches):
+    return [name for batch in batches for name in batch["rms.origin"].to_pylist()]
+
+
+times = st.lists(st.integers(0, 100), max_size=12)
+chunks = st.lists(st.lists(st.tuples(times, st.integers(0, 2)), max_size=4), min_size=1, max_size=3)
+sizes = st.integers(1, 9)
+
+
+@given(chunks, st.integers(0, 40), sizes, sizes)
+def test_what_is_late_depends_on_the_order_alone(fragments, lateness, one, other):
+    found = []
+    for rows in (one, other):
+        got = list(taken(Feed("a", Chunks(fragments), Request(), lateness), rows))
+        found.append((ids(each.rows for each in got), ids(each.late for each in got)))
+        whole = [time for fragment in fragments for some, _ in fragment for time in some]
+        assert int(too_late(np.array(whole, np.int64), lateness)[0].sum()) == len(found[-1][1])
+        for before, after in pairwise(got):
+            assert before.settled <= after.settled
+        assert [each.settled for each in got].count(ENDED) == 1
+        assert got[-1].latest == max(whole, default=NOT_BEGUN)
+    assert found[0] == found[1]
+
+
+@given(chunks, sizes)
+def test_no_event_in_time_is_before_what_was_settled(fragments, rows):
+    settled = NOT_BEGUN
+    for one in taken(Feed("a", Chunks(fragments), Request(), 7), rows):
+        stamps = one.rows["@timestamp"].cast(pa.int64()).to_pylist()
+        assert all(stamp >= settled for stamp in stamps)
+        settled = one.settled
+
+
+@given(chunks, sizes, st.data())
+def test_every_row_and_every_dead_letter_comes_once_from_any_start(fragments, rows, data):
+    source = Chunks(fragments)
+    whole = list(taken(Feed("a", source, Request(), 1_000), rows))
+    positions = [Position(), *(one.position for one in whole)]
+    assert positions == sorted(positions)
+    at = data.draw(st.integers(0, len(whole)))
+    start = data.draw(st.integers(0, at))
+    feed = Feed("a", source, Request(), 1_000, positions[start], positions[at])
+    again = list(taken(feed, data.draw(sizes)))
+    assert ids(one.rows for one in again) == ids(one.rows for one in whole[start:])
+    cold = [one for one in again if not one.warm]
+    assert ids(one.rows for one in cold) == ids(one.rows for one in whole[at:])
+    assert origins(map(letters, again)) == origins(map(letters, whole[at:]))
+
+
+@given(st.lists(st.tuples(times, st.integers(0, 2)), max_size=3), times, st.integers(0, 2), sizes)
+def test_what_a_file_grew_by_comes_and_no_row_again(begin, more, dead, rows):
+    """Also in the chunk that was read before; its dead letters may come again, as nothing tells old from new."""
+    before = list(taken(Feed("a", Chunks([begin]), Request(), 1_000), rows))
+    last = begin[-1] if begin else ([], 0)
+    grown = [*begin[:-1], ([*last[0], *more], last[1] + dead)]
+    at = before[-1].position
+    after = list(taken(Feed("a", Chunks([grown]), Request(), 1_000, at, at), rows))
+    assert len(ids(one.rows for one in after)) == len(more)
+    told = set(origins(map(letters, before))) | set(origins(map(letters, after)))
+    assert len(told) == sum(number for _, number in grown)
+
+
+def test_an_input_that_is_shorter_than_what_was_read_of_it_is_refused():
+    feed = Feed("a", Chunks([[([1, 2], 0)]]), Request(), 0, Position(0, 1), Position(0, 3))
+    with pytest.raises(
+        SourceError,
+        match=r"fake:chunks: ends before what the positions say was read of it .*name another file",
+    ):
+        list(taken(feed, 10))
+
+
+def test_the_source_that_is_behind_comes_first_and_one_that_ended_holds_nobody_up():
+    slow = Feed("slow", Chunks([[([0, 50, 100, 150], 0)]], "s"), Request(), 0)
+    fast = Feed("fast", Chunks([[([10, 20], 0)]], "f"), Request(), 0)
+    got = [(one.source, one.settled) for one in taken(slow, 1, fast)]
+    assert got == [
+        ("fast", 10), ("slow", 0), ("slow", 50), ("fast", 20), ("fast", ENDED), ("slow", 100), ("slow", 150), ("slow", ENDED),
+    ]  # fmt: skip
+
+
+def test_a_rate_is_kept_and_what_only_warms_up_takes_no_time():
+    source = Chunks([[(list(range(400)), 0)]])
+    feed = Feed("a", source, Request(), 0, Position(), Position(0, 380))
+    reading = Reading([feed], rows=5, rate=100)
+    began = time.monotonic()
+    for _ in range(76):
+        assert reading.take().warm
+    assert time.monotonic() - began < 2
+    began = time.monotonic()
+    while reading.take() is not None:
+        pass
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_a_source_without_events_ends():
+    (one,) = taken(Feed("a", Chunks([[]]), Request(), 5), 3)
+    assert (one.settled, one.latest, one.rows.num_rows, one.warm) == (ENDED, NOT_BEGUN, 0, False)
