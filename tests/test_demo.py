@@ -62,6 +62,21 @@ def test_the_guessers_are_named(day):
     assert len(named - addresses) <= 5  # people of the house who mistyped
 
 
+def test_what_takes_many_events_together_is_reported(day):
+    """Guessing, fast and slow, the scan and the beacon; and of what nobody planted nothing."""
+    _, planted, reports = day
+    truth = {kind: {one.get("address") or one["source"] for one in planted if one["kind"] == kind}
+             for kind in ("guessing", "port-scan", "beacon")}  # fmt: skip
+    found = {}
+    for one in reports:
+        found.setdefault(one["rule.name"], set()).add(one["rms.request_source"])
+    assert found["SSH log-ins guessed"] | found["SSH log-ins guessed slowly"] == truth["guessing"]
+    assert found["Port scan"] == truth["port-scan"]
+    assert found["Beacon"] == truth["beacon"]
+    scan = next(one for one in reports if one["rule.name"] == "Port scan")
+    assert (scan["rms.measurement"], scan["rms.count"]) == ([{"name": "value_count", "value": 250.0}], 250)
+
+
 def test_the_truth_says_what_needs_more_than_single_events(day):
     _, planted, _ = day
     assert {one["kind"]: one["found_by"] for one in planted} == {

@@ -37,7 +37,7 @@ def problems(folder):
 
 def test_the_rules_that_come_with_the_project_pass():
     tested = run_cases([RULES])
-    assert len(tested.cases) == 12
+    assert len(tested.cases) == 15
     assert not tested.failed
     assert not tested.without
 
