@@ -9,6 +9,14 @@ from typing import Annotated
 
 import typer
 
+Flow = Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Where relative paths of the data begin; the flow's folder unless told."),
+]
 Start = Annotated[
     str | None,
     typer.Option(

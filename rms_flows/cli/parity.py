@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,19 +19,12 @@ _SHOWN = 10
 
 
 def parity(
-    flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
+    flow: options.Flow,
     only: Annotated[
         str | None, typer.Option("--in", metavar="URI", help="The corpus, for a flow with one source.")
     ] = None,
-    source: Annotated[
-        list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--folder", help="Where relative paths of the data begin; the flow's folder unless told."
-        ),
-    ] = None,
+    source: options.Sources = None,
+    folder: options.Folder = None,
     permutations: Annotated[
         int, typer.Option("--permutations", "-n", min=1, help="Streams to compare with the replay.")
     ] = 20,

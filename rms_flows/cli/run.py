@@ -22,21 +22,14 @@ rms replay smart-home.yaml --source backend-auth=old/auth.log.gz?year=2025 --sin
 
 
 def replay(
-    flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
+    flow: options.Flow,
     start: options.Start = None,
     end: options.End = None,
-    source: Annotated[
-        list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
-    ] = None,
+    source: options.Sources = None,
     sink: Annotated[
         list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Write this sink to elsewhere.")
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--folder", help="Where relative paths of the data begin; the flow's folder unless told."
-        ),
-    ] = None,
+    folder: options.Folder = None,
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
     strict: options.Strict = False,

@@ -21,7 +21,7 @@ rms stream smart-home.yaml --source backend-auth=auth.log?year=2026 --rate 1000 
 
 
 def stream(
-    flow: Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)],
+    flow: options.Flow,
     engine: Annotated[
         Literal["local"], typer.Option("--engine", help="What runs it: one process on this machine.")
     ] = "local",
@@ -33,18 +33,11 @@ def stream(
             help="Where is kept what all sinks have; a start goes on from there. FLOW.positions unless told.",
         ),
     ] = None,
-    source: Annotated[
-        list[str] | None, typer.Option("--source", metavar="ID=URI", help="Read this source from elsewhere.")
-    ] = None,
+    source: options.Sources = None,
     sink: Annotated[
         list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Append this sink to another file.")
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--folder", help="Where relative paths of the data begin; the flow's folder unless told."
-        ),
-    ] = None,
+    folder: options.Folder = None,
     rate: Annotated[
         float | None,
         typer.Option("--rate", min=0.001, help="Events a second; as fast as it goes unless told."),
