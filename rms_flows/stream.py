@@ -115,7 +115,7 @@ def run(
 ) -> Streamed:
     """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
     load()
-    from rms_flows.beam.live import LIVE, Live  # noqa: PLC0415
+    from rms_flows.beam.reading import LIVE, Live  # noqa: PLC0415
     from rms_flows.beam.runner import run as run_pipeline  # noqa: PLC0415
 
     began = time.monotonic()

@@ -7,9 +7,7 @@ goes on as an empty one, for everybody behind to hear of time, and for the sinks
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apache_beam as beam
@@ -17,188 +15,19 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
-from apache_beam.io.restriction_trackers import RestrictionTracker
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
-from rms_flows.beam import account
-from rms_flows.beam.ledger import Ledger
+from rms_flows.beam.reading import LIVE, Mark, mark_of, marked
 from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
-from rms_flows.io.live import ENDED, NOT_BEGUN, Reading, Taken, letters
-from rms_flows.io.log_sink import LogSink
+from rms_flows.io.live import ENDED, NOT_BEGUN
 from rms_flows.processors.contract import Given, Stateful
 
 Function = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 KEYED: Final = beam.typehints.Tuple[int, pa.RecordBatch]
-_MARK: Final = b"rms.mark"
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """What a batch of a stream carries with it.
-
-    Args:
-        source: Whose it is.
-        number: Its number in the run.
-        settled: Microseconds: no event of the source is before it any more.
-        latest: Time of the source's last event.
-        warm: It was acknowledged before the start: it brings back state, and no sink takes it again.
-        origin: Which stage and shard with state it comes from; empty where it comes from a source.
-    """
-
-    source: str
-    number: int
-    settled: int
-    latest: int
-    warm: bool = False
-    origin: str = ""
-
-
-_write = msgspec.json.Encoder().encode
-_read = msgspec.json.Decoder(Mark).decode
-
-
-def marked(batch: pa.RecordBatch, mark: Mark) -> pa.RecordBatch:
-    """Put a mark on a batch."""
-    return batch.replace_schema_metadata({_MARK: _write(mark)})
-
-
-def mark_of(batch: pa.RecordBatch) -> Mark:
-    """Read the mark of a batch."""
-    return _read(batch.schema.metadata[_MARK])
-
-
-@dataclass(slots=True)
-class Live:
-    """What lives as long as a stream runs, in its process; DoFns, which Beam copies, name it by its id."""
-
-    reading: Reading
-    ledger: Ledger
-    sinks: Mapping[str, LogSink]
-    since: Mapping[str, int] = field(default_factory=dict)
-    stopped: Callable[[], bool] = lambda: False
-    number: int = 0
-
-
-LIVE: Final[dict[str, Live]] = {}
-"""Id of a run → what it needs."""
-
-_OVER: Final = -1
-
-
-class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
-    """The work of a reader without an end that is known: the number of its next batch."""
-
-    def __init__(self, restriction: int) -> None:
-        self._at = restriction
-        self._over = restriction == _OVER
-
-    def current_restriction(self) -> int:
-        """Give the number of the next batch."""
-        return self._at
-
-    def current_progress(self) -> Any:
-        """Tell Beam that there is more."""
-        return beam.io.iobase.RestrictionProgress(fraction=0.5)
-
-    def is_bounded(self) -> bool:
-        """Tell Beam that the end is not known."""
-        return False
-
-    def try_claim(self, position: int) -> bool:
-        """Take a batch, or `_OVER`."""
-        if self._over:
-            return position == _OVER
-        self._over = position == _OVER
-        self._at = position + 1 if position != _OVER else self._at
-        return True
-
-    def try_split(self, fraction_of_remainder: float) -> tuple[int, int] | None:
-        """Leave the rest for later; a reader is not shared."""
-        if self._over or fraction_of_remainder != 0:
-            return None
-        self._over = True
-        return _OVER, self._at
-
-    def check_done(self) -> None:
-        """Check that nothing is left undone."""
-        if not self._over:
-            raise ValueError(f"the reader stopped before batch {self._at}")
-
-
-class _Endless(RestrictionProvider):  # type: ignore[misc]  # Beam has no types
-    def initial_restriction(self, element: Any) -> int:
-        del element
-        return 0
-
-    def create_tracker(self, restriction: int) -> Turns:
-        return Turns(restriction)
-
-    def restriction_size(self, element: Any, restriction: int) -> int:
-        del element, restriction
-        return 1
-
-
-class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
-    """Gives batches under the tag `account.source(id)`, what can't be used under `account.DEAD`.
-
-    Args:
-        run: Id in `LIVE`.
-        bundle: Seconds after which it lets the runner finish a bundle.
-    """
-
-    def __init__(self, run: str, bundle: float) -> None:
-        self._run = run
-        self._bundle = bundle
-
-    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
-    def process(
-        self,
-        _element: Any,
-        tracker: Any = beam.DoFn.RestrictionParam(_Endless()),  # noqa: B008  as Beam asks
-    ) -> Iterator[TaggedOutput]:
-        """Read for the time of a bundle."""
-        live = LIVE[self._run]
-        end = time.monotonic() + self._bundle
-        while True:
-            taken = None if live.stopped() else live.reading.take()
-            if taken is None:
-                tracker.try_claim(_OVER)
-                return
-            if not tracker.try_claim(live.number):
-                raise RuntimeError("a reader was split")
-            yield from self._given(live, taken)
-            live.number += 1
-            if time.monotonic() > end:
-                tracker.defer_remainder()
-                return
-
-    @staticmethod
-    def _given(live: Live, taken: Taken) -> Iterator[TaggedOutput]:
-        stage = account.source(taken.source)
-        live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
-        mark = Mark(taken.source, live.number, taken.settled, taken.latest, taken.warm)
-        if not taken.warm:
-            Metrics.counter(stage, "rows").inc(taken.rows.num_rows)
-            Metrics.counter(stage, "late").inc(taken.late.num_rows)
-        yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
-        yield TaggedOutput(stage, marked(taken.rows, mark))
-
-
-def read(pipeline: beam.Pipeline, run: str, sources: Sequence[str], bundle: float) -> Any:
-    """Read all sources of a run; see `ReadLive`."""
-    tags = [*map(account.source, sources), account.DEAD]
-    return (
-        pipeline
-        | "Stream" >> beam.Create([None], reshuffle=False)
-        | "Read"
-        >> beam.ParDo(ReadLive(run, bundle))
-        .with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
-        .with_outputs(*tags)
-    )
 
 
 class ApplyLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types

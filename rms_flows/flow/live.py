@@ -41,13 +41,13 @@ def corridor(
     Args:
         pipeline: What the graph grows from.
         plan: The flow.
-        run: Id in `beam.live.LIVE`.
+        run: Id in `beam.reading.LIVE`.
         shards: Of each stage that keeps state.
         bundle: Seconds after which what was found is flushed and acknowledged.
     """
-    from rms_flows.beam import live  # noqa: PLC0415  Beam is loaded by who runs the graph
+    from rms_flows.beam import live, reading  # noqa: PLC0415  Beam is loaded by who runs the graph
 
-    raw = live.read(pipeline, run, [source.id for source in plan.sources], bundle)
+    raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle)
     ways: Ways = {}
     for source in plan.sources:
         apply = live.apply(account.annotate(source.id), source.annotator)
