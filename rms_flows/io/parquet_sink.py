@@ -22,7 +22,7 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 _ROW_GROUP = 65_536
 _FILE = 500_000
-_BUFFER = 128 * 1024 * 1024  # bytes
+_BUFFER = 64 * 1024 * 1024  # bytes
 _OPEN_FILES = 64
 _DAY = 86_400_000_000  # microseconds
 
