@@ -25,7 +25,7 @@ PIECE: Final = 1024 * 1024
 ROWS: Final = 8_192
 """Records that a frame of lines should have: what comes behind pays for each batch, however small."""
 
-LARGEST: Final = 12 * 1024 * 1024
+LARGEST: Final = 16 * 1024 * 1024
 """Most bytes read for a frame to have so many: a worker holds a few batches of that size, and copies."""
 
 MOST: Final = 65_536

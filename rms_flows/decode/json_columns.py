@@ -14,7 +14,7 @@ from rms_flows.decode.simd import WIDTH
 
 _SPARE: Final = 64  # columns that are made room for at once
 _AHEAD: Final = 3  # times the bytes of a block: memory that nobody writes to costs nothing
-_HELD: Final = 3  # pieces of memory that are remembered: those of the two batches before, and this one
+_HELD: Final = 4  # pieces of memory that are remembered: those of the three batches before, and this one
 
 
 class Memory:
