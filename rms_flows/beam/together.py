@@ -15,7 +15,7 @@ import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam.parts import part_of, with_part, without_part
 from rms_flows.beam.pieces import STATE_SHARDS, Stage
 from rms_flows.beam.steps import MATCHES, REPORTS, Function
-from rms_flows.correlate.match import MATCH, concatenated, shard_of
+from rms_flows.correlate.match import concatenated, shard_of
 from rms_flows.io.spill import Part, Spill, merged
 from rms_flows.processors.contract import Given, Stateful
 
@@ -161,7 +161,7 @@ class Correlate(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         for matches in given.matches:
             self._count("matches", matches.num_rows)
             if matches.num_rows:
-                yield TaggedOutput(MATCHES, with_part(matches.cast(MATCH), stage.number))
+                yield TaggedOutput(MATCHES, with_part(matches, stage.number))
 
     def _count(self, word: str, count: int) -> None:
         Metrics.counter(self._account, word).inc(count)

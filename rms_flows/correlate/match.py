@@ -56,7 +56,39 @@ def hashes(texts: pa.Array) -> np.ndarray:
     return found
 
 
-def identify(ids: pa.Array) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+Ids = tuple[np.ndarray, np.ndarray, pa.Array]
+"""Ids as `identify` gives them: both halves, and the texts of those that these don't give back."""
+
+
+def build(
+    number: int, bit: int, time: pa.Array, ids: Ids, group: np.ndarray, name: pa.Array, value: np.ndarray
+) -> pa.RecordBatch:
+    """Put matches of one input of one correlation together; see `MATCH`.
+
+    Args:
+        number: Of the correlation.
+        bit: Of the input.
+        time: int64.
+        ids: As `identify` gives them.
+        group: uint64, `hashes` of `name`.
+        name: string.
+        value: int64.
+    """
+    columns = [
+        pa.array(np.full(len(group), number, np.int32)),
+        pa.array(np.full(len(group), 1 << bit, np.int64)),
+        time,
+        pa.array(ids[0]),
+        pa.array(ids[1]),
+        ids[2],
+        pa.array(group),
+        name,
+        pa.array(value),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=MATCH)
+
+
+def identify(ids: pa.Array) -> Ids:
     """Turn ids into 16 bytes each, as two uint64, and the texts of those that these bytes don't give back.
 
     Args:

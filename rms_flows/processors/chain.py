@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from rms_flows.correlate.match import MATCH, hashes, identify, shard_of
+from rms_flows.correlate.match import build, hashes, identify, shard_of
 from rms_flows.correlate.spec import NUMERIC, Correlation, Input
 from rms_flows.correlate.state import Rows, none
 from rms_flows.processors.group import folded_hashes, mixed, objects, parsed
@@ -67,19 +67,8 @@ def chained(found: pa.RecordBatch, named: pa.Array, link: Link, one: Correlation
     if not link.names:
         names = names.take(pa.array(np.zeros(len(rows), np.int64)))
     kept = pa.array(rows, pa.int64())
-    high, low, spelled = identify(named.take(kept))
-    columns = [
-        pa.array(np.full(len(rows), link.number, np.int32)),
-        pa.array(np.full(len(rows), 1 << link.bit, np.int64)),
-        found.column("time").take(kept),
-        pa.array(high),
-        pa.array(low),
-        spelled,
-        pa.array(hashes(names)),
-        names,
-        pa.array(value.view(np.int64)),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=MATCH)
+    time, of = found.column("time").take(kept), identify(named.take(kept))
+    return build(link.number, link.bit, time, of, hashes(names), names, value.view(np.int64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from rms_flows.correlate import match as matching
-from rms_flows.correlate.match import MATCH, NO_MATCHES
+from rms_flows.correlate.match import NO_MATCHES
 from rms_flows.correlate.spec import NUMERIC, Correlation, horizon
 from rms_flows.correlate.state import EVER, State, dump, empty, read
 from rms_flows.correlate.step import ALWAYS, step
@@ -42,7 +42,7 @@ class Correlations:
     """All correlations of a processor; each level is a keyed stage of its own.
 
     Args:
-        specs: Those that can be evaluated.
+        specs: Those that can be evaluated, inner ones before those that look at them.
         rules: Ids of the processor's rules, in the order of its plan.
         judge: Judges a batch by these rules.
         processor: Id of the processor's manifest.
@@ -78,8 +78,8 @@ class Correlations:
         self._delays = [0] * len(self.specs)
         self._back = [0] * len(self.specs)
         self._ahead = [0] * len(self.specs)
-        for number in _inner_first(inner):
-            self._place(number, inner[number])
+        for number, ones in enumerate(inner):
+            self._place(number, ones)
         self._reports = [
             Rule(one.id, one.title, one.author, one.level, one.tags, one.meaning) for one in self.specs
         ]
@@ -143,13 +143,16 @@ class Correlations:
             some = rows[rules == rule]
             if not len(some):
                 continue
+            named = fields.ids(some)
             for link in links:
-                made, left = self._linked(fields, some, link)
+                made, left = self._linked(fields, some, named, link)
                 found.append(made)
                 missing += left
         return matching.concatenated(found), missing
 
-    def _linked(self, fields: Fields, rows: np.ndarray, link: Link) -> tuple[pa.RecordBatch, int]:
+    def _linked(
+        self, fields: Fields, rows: np.ndarray, named: matching.Ids, link: Link
+    ) -> tuple[pa.RecordBatch, int]:
         one = self.specs[link.number]
         groups = fields.groups(rows, link.group, link.names)
         kept = groups.there
@@ -165,20 +168,11 @@ class Correlations:
         if not kept.all():
             rows, value = rows[kept], value[kept]
             groups = groups.take(kept)
-        high, low, texts = fields.ids(rows)
-        count = len(rows)
-        columns = [
-            pa.array(np.full(count, link.number, np.int32)),
-            pa.array(np.full(count, 1 << link.bit, np.int64)),
-            pa.array(fields.time[rows]),
-            pa.array(high),
-            pa.array(low),
-            texts,
-            pa.array(groups.hash),
-            groups.name,
-            pa.array(value),
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=MATCH), missing
+            high, low, texts = named
+            named = high[kept], low[kept], texts.filter(pa.array(kept))
+        time = pa.array(fields.time[rows])
+        made = matching.build(link.number, link.bit, time, named, groups.hash, groups.name, value)
+        return made, missing
 
     def start(self, level: int, shard: int, shards: int, since: int | None = None) -> States:
         """See `Stateful.start`; who is expected is waited for from the first."""
@@ -280,18 +274,3 @@ class Correlations:
             batch = reader.read_next_batch()
         pairs = zip(batch.column("correlation").to_pylist(), batch.column("state"), strict=True)
         return {number: read(state.as_buffer()) for number, state in pairs}
-
-
-def _inner_first(inner: Sequence[Sequence[int]]) -> Iterator[int]:
-    """Give all correlations, those that others look at before these."""
-    done: set[int] = set()
-
-    def visit(number: int) -> Iterator[int]:
-        if number not in done:
-            done.add(number)
-            for one in inner[number]:
-                yield from visit(one)
-            yield number
-
-    for number in range(len(inner)):
-        yield from visit(number)

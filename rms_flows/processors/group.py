@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rms_flows.correlate.match import hashes, identify
+from rms_flows.correlate.match import Ids, hashes, identify
 from rms_flows.sigma import columns
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.tester import number
@@ -55,7 +55,7 @@ class Fields:
         self._encoded: dict[str, columns.Encoded | None] = {}
         self.time: np.ndarray = batch.column("@timestamp").cast(pa.int64()).to_numpy()
 
-    def ids(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+    def ids(self, rows: np.ndarray) -> Ids:
         """Give the ids of some rows, see `identify`."""
         ids = self._batch.column("event.id")
         return identify(ids if len(rows) == len(ids) else ids.take(pa.array(rows)))
@@ -95,7 +95,8 @@ class Fields:
         """Give the number of each row as bits of a float64, and which rows have one; text is parsed."""
         column = columns.find(self._batch, fields[0])
         if column is not None and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-            numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)[rows]
+            some = column.take(pa.array(rows))  # of few rows: a column may have many
+            numbers = some.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
             return numbers.view(np.int64), np.isfinite(numbers)
         codes, texts = self._field(rows, fields[0])
         found = np.array([parsed(text) for text in texts.to_pylist()], np.float64)
