@@ -105,7 +105,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     Raises:
         RmsError: As `replay`; what was committed stays.
     """
-    choices = Choices(None, None, sources or {}, sinks or {}, dead_letters)
+    choices = Choices(None, None, sources or {}, sinks or {}, dead_letters, endless=True)
     plan = build(orchestrator, folder, data_folder or folder, choices)
     return run(plan, positions, pace or Pace())
 
@@ -153,7 +153,16 @@ def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
         known = ledger.known[source.id]
         start = known.before(line, source.lateness)
         found.append(
-            Feed(source.id, source.source, source.request, source.lateness, start, known.place.position)
+            Feed(
+                source.id,
+                source.source,
+                source.request,
+                source.lateness,
+                start,
+                known.place.position,
+                known.place.settled,
+                source.idle,
+            )
         )
     return found
 

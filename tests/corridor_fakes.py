@@ -50,6 +50,7 @@ class Rows:
     lose: int = 0
     fail_at: int | None = None
     uri: str = "fake:rows"
+    endless = False
 
     def columns(self) -> None:
         """Nothing is known beforehand."""

@@ -257,7 +257,10 @@ def test_uris_say_how_to_read():
         ("a.log?year=1&year=2", r"a key comes twice after the \?"),
         ("", "no path"),
         ("parquet:a?format=json", "Parquet is not decoded, so format= can't change it"),
-        ("kafka://localhost/x", "a replay can't read 'kafka'; there are file:, parquet: and dead-letters:"),
+        (
+            "kafka://localhost/x",
+            "nothing can read 'kafka'; there are file:, parquet:, dead-letters: and, for streams, follow:",
+        ),
     ],
 )
 def test_wrong_uris_of_sources(text, match):

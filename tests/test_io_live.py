@@ -20,6 +20,7 @@ class Chunks:
     """A source of fragments of chunks: each the times of its rows and how many dead letters it has."""
 
     uri = "fake:chunks"
+    endless = False
 
     def __init__(self, fragments, name="a"):
         self.fragments_ = fragments
@@ -164,3 +165,150 @@ def test_a_rate_is_kept_and_what_only_warms_up_takes_no_time():
 def test_a_source_without_events_ends():
     (one,) = taken(Feed("a", Chunks([[]]), Request(), 5), 3)
     assert (one.settled, one.latest, one.rows.num_rows, one.warm) == (ENDED, NOT_BEGUN, 0, False)
+
+
+class Fed:
+    """A source without an end: what a test puts in, a list of times, None where there is nothing new."""
+
+    uri = "fake:fed"
+    endless = True
+
+    def __init__(self, *given, name="a"):
+        self.given = list(given)
+        self.name = name
+
+    def columns(self):
+        return None
+
+    def fragments(self, request):
+        return [Fragment(self.uri)]
+
+    def read(self, fragment, request):
+        number = 0
+        while True:
+            one = self.given.pop(0) if self.given else None
+            times, dead = one if isinstance(one, tuple) else (one or [], 0)
+            chunks = Chunks([[(times, dead)]], f"{self.name}{number}.")
+            yield from chunks.read(Fragment("", "0"), request)
+            number += 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on only while somebody sleeps."""
+
+    class Clock:
+        now = 1_000.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    made = Clock()
+    monkeypatch.setattr("rms_flows.io.live.time", made)
+    return made
+
+
+SECOND = 1_000_000
+
+
+def endless(name, source, *, lateness=0, idle=5, **feed):
+    return Feed(name, source, Request(), lateness, idle=idle * SECOND, **feed)
+
+
+def took(reading, number):
+    return [reading.take() for _ in range(number)]
+
+
+def test_an_idle_source_goes_on_with_the_others_and_not_before_it_is_idle(clock):
+    busy = Fed(*([SECOND * n] for n in range(100, 1_000)), name="busy")
+    reading = Reading([endless("busy", busy), endless("still", Fed([50 * SECOND]))])
+    until, settled = clock.now + 8, []
+    while clock.now < until:
+        clock.now += 0.05
+        one = reading.take()
+        if one.source == "still":
+            settled.append((clock.now - 1_000, one.settled))
+    assert {at for when, at in settled if when < 5} == {50 * SECOND}
+    assert all(at > 90 * SECOND for when, at in settled if when > 5.5)
+    assert [at for _, at in settled] == sorted(at for _, at in settled)
+
+
+def test_when_all_are_idle_time_goes_on_by_the_clock_less_the_lateness(clock):
+    reading = Reading(
+        [endless("a", Fed([10 * SECOND]), lateness=SECOND), endless("b", Fed([70 * SECOND], name="b"))]
+    )
+    began, last = clock.now, {}
+    while clock.now < began + 60:
+        one = reading.take()
+        last[one.source] = one
+    # the later of the two stands for the time of both
+    assert last["b"].settled == pytest.approx((70 + 60) * SECOND, abs=SECOND / 2)
+    assert last["a"].settled == pytest.approx((70 + 60 - 1) * SECOND, abs=SECOND / 2)
+    assert (last["a"].latest, last["b"].latest) == (10 * SECOND, 70 * SECOND), "time is no event"
+
+
+def test_a_source_that_never_gave_an_event_does_not_hold_the_others_up_for_ever(clock):
+    busy = Fed(*([SECOND * n] for n in range(1_000)), name="busy")
+    reading = Reading([endless("busy", busy), endless("never", Fed())])
+    settled = []
+    for _ in range(900):
+        clock.now += 0.02
+        one = reading.take()
+        settled += [one.settled] if one.source == "never" else []
+    assert settled[0] == NOT_BEGUN
+    assert settled[-1] > NOT_BEGUN
+    alone = Reading([endless("never", Fed())])
+    assert {one.settled for one in took(alone, 300)} == {NOT_BEGUN}, "nothing says what time it is"
+
+
+def test_time_that_we_did_not_look_is_no_idleness(clock):
+    """A process that was stopped, or waited for a sink, must not take what lies there for late."""
+    source = Fed([10 * SECOND], None, None, [11 * SECOND])
+    reading = Reading([endless("a", source)])
+    took(reading, 2)
+    clock.now += 3_600
+    taken = took(reading, 2)
+    assert [one.rows.num_rows for one in taken] == [0, 1]
+    assert taken[-1].late.num_rows == 0
+
+
+def test_an_event_before_what_was_settled_while_its_source_was_idle_is_late_and_says_so(clock):
+    source = Fed([10 * SECOND], *[None] * 100, [11 * SECOND, 10 * SECOND + 60 * SECOND])
+    found = took(Reading([endless("a", source)]), 102)
+    settled = found[-2].settled
+    assert 19 * SECOND < settled < 21 * SECOND
+    assert (found[-1].late.num_rows, found[-1].rows.num_rows) == (1, 1)
+    assert letters(found[-1])["error.message"].to_pylist() == [
+        "too far behind the latest event, or behind what was settled while the source was idle; raise lateness, or idle"
+    ]
+    after = endless("a", Fed([10 * SECOND], [11 * SECOND]), committed=Position(0, 1), settled=settled)
+    again = took(Reading([after]), 2)
+    assert [one.late.num_rows for one in again] == [0, 1], "so it is after a restart"
+
+
+def test_dead_letters_are_given_and_are_no_events(clock):
+    reading = Reading([endless("a", Fed([SECOND], *[([], 1)] * 100))])
+    found = []
+    for _ in range(101):
+        clock.now += 0.1
+        found.append(reading.take())
+    assert sum(letters(one).num_rows for one in found) == 100
+    assert found[-1].settled > SECOND, "a source that gives nothing else is idle"
+
+
+def test_a_source_with_nothing_new_is_not_asked_all_the_time_and_says_little(clock):
+    began = clock.now
+    found = took(Reading([endless("a", Fed([SECOND]))]), 601)
+    assert clock.now - began > 59
+    assert 90 <= sum(one.new for one in found) <= 124
+
+
+def test_a_source_with_nothing_new_does_not_slow_the_others(clock):
+    began = clock.now
+    busy = Fed(*([SECOND * n] for n in range(100, 1_000)), name="busy")
+    found = took(Reading([endless("busy", busy), endless("still", Fed([SECOND]))]), 500)
+    assert clock.now - began < 1
+    assert sum(one.rows.num_rows for one in found if one.source == "busy") > 480

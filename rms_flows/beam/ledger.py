@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rms_flows.errors import SourceError
-from rms_flows.io.live import NOT_BEGUN, Position
+from rms_flows.io.live import ENDED, NOT_BEGUN, Position
 from rms_flows.io.staging import publish, writing
 
 VERSION: Final = 1
@@ -107,6 +107,9 @@ class Ledger:
             if place.position > known.place.position:
                 known.trail.append(known.place)
                 known.place = place
+                self._changed = True
+            elif place.position == known.place.position and known.place.settled < place.settled != ENDED:
+                known.place = place  # time went on without an event; what ended may grow
                 self._changed = True
         self._trim(known, self._lateness[source])
         if time.monotonic() - self._written > self._every:

@@ -60,7 +60,10 @@ def mark_of(batch: pa.RecordBatch) -> Mark:
 
 @dataclass(slots=True)
 class Live:
-    """What lives as long as a stream runs, in its process; DoFns, which Beam copies, name it by its id."""
+    """What lives as long as a stream runs, in its process; DoFns, which Beam copies, name it by its id.
+
+    Its memory is that of the stages with state: processor, level, shard → `beam.live.Memory`.
+    """
 
     reading: Reading
     ledger: Ledger
@@ -68,6 +71,7 @@ class Live:
     since: Mapping[str, int] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     number: int = 0
+    memory: dict[tuple[str, int, int], Any] = field(default_factory=dict)
 
 
 LIVE: Final[dict[str, Live]] = {}
@@ -155,10 +159,11 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             if taken is None:
                 tracker.try_claim(_OVER)
                 return
-            if not tracker.try_claim(live.number):
-                raise RuntimeError("a reader was split")
-            yield from self._given(live, taken)
-            live.number += 1
+            if taken.new:
+                if not tracker.try_claim(live.number):
+                    raise RuntimeError("a reader was split")
+                yield from self._given(live, taken)
+                live.number += 1
             if time.monotonic() > end:
                 tracker.defer_remainder()
                 return

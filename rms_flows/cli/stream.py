@@ -17,6 +17,8 @@ EPILOG = """Examples:
 rms stream smart-home.yaml --positions smart-home.positions
 
 rms stream smart-home.yaml --source backend-auth=auth.log?year=2026 --rate 1000 --positions auth.positions
+
+rms stream smart-home.yaml --source backend-auth=follow:/var/log/auth.log?year=2026
 """
 
 
@@ -55,8 +57,9 @@ def stream(
 ) -> None:
     """Run a flow as a stream over its archives, with the reports of a replay, id for id.
 
-    Sinks are appended to; of reports with one id the highest revision counts. Stopped by Ctrl-C or SIGTERM
-    it ends the batch under way; killed, it goes on from what was committed, and loses nothing.
+    A source follow:FILE is read as it grows. Sinks are appended to; of reports with one id the highest
+    revision counts. Stopped by Ctrl-C or SIGTERM it ends the batch under way; killed, it goes on from what
+    was committed, and loses nothing.
     """
     del engine  # there is one so far
     from rms_flows.model import load_orchestrator

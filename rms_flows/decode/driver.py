@@ -46,6 +46,7 @@ class Text:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self.endless = bool(getattr(stream, "endless", False))
         self._decoder: codecs.IncrementalDecoder | None = None
         self._error: BaseException | None = None
         self.head = self._begin()
@@ -69,7 +70,8 @@ class Text:
     def _recode(self, block: bytes) -> bytes:
         if self._decoder is None:
             return block
-        return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
+        last = not block and not self.endless
+        return self._decoder.decode(block, final=last).encode("utf-8", "surrogatepass")
 
     def _more(self, size: int) -> bytes:
         while True:
@@ -116,7 +118,7 @@ def decode(
         context: What is known of it.
         known: Its format.
         ingested: When it reached us, where that is known; never the clock.
-        lines: Each line is a record, whatever the format's framing.
+        lines: Each line is a record, whatever the format's framing; so it is where an input has no end.
 
     Yields:
         Batches with what could not become an observation beside them.
@@ -125,7 +127,7 @@ def decode(
         DecodeError: Records went missing: a decoder is wrong.
     """
     cut = known.framing
-    if lines or (cut == "documents" and framing.documents_are_lines(text.head)):
+    if lines or text.endless or (cut == "documents" and framing.documents_are_lines(text.head)):
         cut = "lines"
     inlet = _Inlet(context, known, ingested)
     for frame in framing.frames(text, cut, context.options.max_record, passing=True):

@@ -40,7 +40,7 @@ _NOTHING = np.empty(0, np.uint8)
 
 
 class Readable(Protocol):
-    """Any stream of bytes."""
+    """Any stream of bytes; one with a true attribute `endless` gives none where there are none yet."""
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes, none at the end."""
@@ -86,6 +86,9 @@ def frames(stream: Readable, framing: Framing, longest: int, *, passing: bool = 
         longest: Most bytes of a record; a longer one is torn into pieces of this size.
         passing: A frame's records are done with when the next frame is asked for: the same memory takes
             them all, which spares the kernel the clearing of 24 MB for each.
+
+    Yields:
+        Records as they come; of an endless stream of lines, a frame without any when there is nothing new.
     """
     yield from _FRAMINGS[framing](_Blocks(stream, passing=passing), longest)
 
@@ -96,10 +99,11 @@ class _Blocks:
     def __init__(self, stream: Readable, *, passing: bool) -> None:
         self._stream = stream
         self._passing = passing
+        self._endless = bool(getattr(stream, "endless", False))
         self._memory = _NOTHING
         self._into: Callable[[memoryview], int] = getattr(stream, "readinto", self._copied)
         self._left = b""
-        self._over = False
+        self.over = False
         self.error: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -129,14 +133,15 @@ class _Blocks:
             data = self._memory = np.empty(len(rest) + size + len(PADDING), np.uint8)
         data[: len(rest)] = rest
         view, at, end, seen = memoryview(data), len(rest), len(rest) + size, 0  # type: ignore[arg-type]
-        while at < end and not self._over:
+        while at < end and not self.over:
             try:
                 got = self._into(view[at : min(at + PIECE, end)])
             except BROKEN as error:
                 self.error, got = error, 0
-            self._over = not got
-            if got:
-                look(data, seen, at + got)
+            if not got:
+                self.over = self.error is not None or not self._endless
+                break
+            look(data, seen, at + got)
             at = seen = at + got
         data[at : at + len(PADDING)] = 0
         return data, at
@@ -176,7 +181,11 @@ def _lines(blocks: _Blocks, longest: int) -> Iterator[Frame]:
         marks = Marks(offset, first)
         data, end = blocks.fill(rest, size, marks.look)
         if end == len(rest):
-            break
+            if blocks.over:
+                break
+            rest = data[:end]  # the same memory may be given again
+            yield Frame(Records.of([]), offset)
+            continue
         lines, start = marks.records(data), 0
         if within:
             start = int(lines.ends[0]) + 1 if len(lines) else end

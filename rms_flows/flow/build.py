@@ -36,6 +36,7 @@ class Choices:
         sources: Source id → URI instead of the archive.
         sinks: Sink id → URI instead of the document's.
         dead_letters: URI of a file.
+        endless: Sources may have no end.
     """
 
     start: datetime | None = None
@@ -43,6 +44,7 @@ class Choices:
     sources: Mapping[str, str] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     dead_letters: str | None = None
+    endless: bool = False
 
 
 def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices) -> Plan:
@@ -166,9 +168,12 @@ def _source(source: Source, folder: Path, choices: Choices, request: Request) ->
             remedy=f"give it archive:, or --source {source.id}=URI",
         )
     base = Path() if chosen else folder
-    opened = open_source(place, base=base, options=_options(source), confined=not chosen)
+    opened = open_source(
+        place, base=base, options=_options(source), confined=not chosen, endless=choices.endless
+    )
     lateness = microseconds(source.lateness)
-    return SourceStage(source.id, opened, request, partial(annotator, source), lateness)
+    idle = microseconds(source.idle) if opened.endless else None
+    return SourceStage(source.id, opened, request, partial(annotator, source), lateness, idle)
 
 
 def _options(source: Source) -> Options:

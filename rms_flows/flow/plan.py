@@ -25,6 +25,8 @@ class SourceStage:
         request: What the stages behind it need of it.
         annotator: Makes the function that puts what is known of the probe on its batches.
         lateness: Microseconds that an event may lie behind the latest one, in a stream.
+        idle: Microseconds without an event after which the rest of a stream doesn't wait for it; None for a
+            source that ends.
     """
 
     id: str
@@ -32,6 +34,7 @@ class SourceStage:
     request: Request
     annotator: Callable[[], Function]
     lateness: int = 0
+    idle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

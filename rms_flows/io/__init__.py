@@ -9,6 +9,7 @@ from rms_flows.errors import DocumentError
 from rms_flows.io import uri as uris
 from rms_flows.io.contract import Sink, Source
 from rms_flows.io.files import FileSource
+from rms_flows.io.follow import FollowSource
 from rms_flows.io.lines import lines, reports_as
 from rms_flows.io.ndjson_sink import NdjsonSink
 from rms_flows.io.parquet_sink import ParquetSink
@@ -21,14 +22,17 @@ _PARQUET = ("dataset", "time_column", "timezone")
 _COMPRESSED = (".gz", ".zst")
 
 
-def open_source(uri: str, *, base: Path, options: Options | None = None, confined: bool = False) -> Source:
+def open_source(
+    uri: str, *, base: Path, options: Options | None = None, confined: bool = False, endless: bool = False
+) -> Source:
     """Open what a URI names for reading; nothing is read yet.
 
     Args:
-        uri: `[file:]PATH`, `parquet:FOLDER` or `dead-letters:PATH`, with options after a `?`.
+        uri: `[file:]PATH`, `parquet:FOLDER`, `dead-letters:PATH` or `follow:PATH`, with options after a `?`.
         base: Where relative paths begin.
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
+        endless: It may be one that never ends.
 
     Raises:
         DocumentError: The URI is none, or its scheme has no adapter.
@@ -47,10 +51,18 @@ def open_source(uri: str, *, base: Path, options: Options | None = None, confine
         )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
+    if address.scheme == "follow" and endless:
+        return FollowSource(address.path, known)
+    if address.scheme == "follow":
+        raise DocumentError(
+            "never ends, and only a stream reads such a source",
+            where=uri,
+            remedy="name the file without follow:, or use rms stream",
+        )
     raise DocumentError(
-        f"a replay can't read {address.scheme!r}",
+        f"nothing can read {address.scheme!r}",
         where=uri,
-        remedy="there are file:, parquet: and dead-letters:",
+        remedy="there are file:, parquet:, dead-letters: and, for streams, follow:",
     )
 
 

@@ -58,6 +58,10 @@ class Source(Protocol):
     def uri(self) -> str:
         """Where it lies; safe to log."""
 
+    @property
+    def endless(self) -> bool:
+        """Tell whether it goes on for ever: it then gives a batch without rows when there is nothing new."""
+
     def fragments(self, request: Request) -> list[Fragment]:
         """List the parts to read, in a stable order; raises SourceError when there is nothing to read."""
 

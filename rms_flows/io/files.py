@@ -38,6 +38,7 @@ class FileSource:
     pattern: str
     options: Options = field(default_factory=Options)
     dead_letters: bool = False
+    endless = False
 
     @property
     def uri(self) -> str:
@@ -78,9 +79,9 @@ class FileSource:
 
 def _fragments(path: Path) -> list[Fragment]:
     if path.suffix.lower() != ".zip":
-        with _told(path):
+        with told(path):
             return [Fragment(str(path), size=path.stat().st_size)]
-    with _told(path), zipfile.ZipFile(path) as archive:
+    with told(path), zipfile.ZipFile(path) as archive:
         return [
             Fragment(str(path), member.filename, size=member.file_size, extra=(("member", number),))
             for number, member in enumerate(archive.infolist())  # two members may have one name
@@ -98,15 +99,15 @@ def _is_data(member: zipfile.ZipInfo) -> bool:
 def _opened(path: Path, member: int | None) -> Iterator[Readable]:
     """Open a file, or a member of a zip, decompressed."""
     if member is not None:
-        with _told(path):
+        with told(path):
             archive = zipfile.ZipFile(path)
         with archive:
-            with _told(path):
+            with told(path):
                 inner = archive.open(archive.infolist()[member])
             with inner:
                 yield inner
         return
-    with _told(path):
+    with told(path):
         handle = path.open("rb")
     with handle:
         ending = path.suffix.lower()
@@ -114,7 +115,7 @@ def _opened(path: Path, member: int | None) -> Iterator[Readable]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Say what is wrong with a file that can't be opened."""
     try:
         yield

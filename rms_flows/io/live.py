@@ -3,6 +3,9 @@
 A partition here is a source; its watermark is the highest time of the events that it gave. What comes more
 than the source's lateness behind that is late: it moves nothing, and goes its own way. Whether an event is
 late depends on the order of the events alone, not on how they come in batches.
+
+One exception: a source without an end that has given no event for its time of idleness is not waited for. Its
+time goes on with that of the others or, where all are idle, with the clock from its last event on.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ NOT_BEGUN: Final = -(2**62)
 _SLACK: Final = 1.0
 """Seconds of a rate that are made up for where a reader was held up."""
 
+_POLL: Final = 0.1
+"""Seconds until a source that had nothing new is asked again."""
+
+_HELD_UP: Final = 1.0
+"""Seconds between two questions that count as idle at most: in a longer time it was us who did not look."""
+
+_BEAT: Final = 500_000
+"""Microseconds of event time by which an idle source has to be settled further for it to be told."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -51,6 +63,8 @@ class Feed:
         lateness: Microseconds.
         start: Where to begin to read.
         committed: Where everything before has been acknowledged: batches before it only warm up.
+        settled: What had been settled there, microseconds: what comes before it is late.
+        idle: Microseconds without an event after which nobody waits for it; None for a source that ends.
     """
 
     id: str
@@ -59,6 +73,8 @@ class Feed:
     lateness: int
     start: Position = field(default_factory=Position)
     committed: Position = field(default_factory=Position)
+    settled: int = NOT_BEGUN
+    idle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,7 @@ class Taken:
         settled: Microseconds: no event in time is before it any more; `ENDED` at the source's end.
         latest: Time of the last event of the source so far.
         warm: Whether it was acknowledged before.
+        new: Whether it says anything: there are rows, dead letters, the end, or more is settled.
     """
 
     source: str
@@ -84,6 +101,7 @@ class Taken:
     settled: int
     latest: int
     warm: bool
+    new: bool = True
 
 
 class Reading:
@@ -111,18 +129,33 @@ class Reading:
         self._open = dict(self._lines)
 
     def take(self) -> Taken | None:
-        """Give the next batch; None at the end of all. Waits where the rate says so."""
+        """Give the next batch; None at the end of all.
+
+        Waits where the rate says so, and a moment where nobody has anything new.
+        """
         if self._fault is not None:
             self._fault()
         if not self._open:
             return None
-        line = min(self._open.values(), key=lambda one: (one.settled, one.feed.id))
+        now = time.monotonic()
+        line = min(self._open.values(), key=lambda one: (max(one.again, now), one.settled, one.feed.id))
+        time.sleep(max(0.0, line.again - now))
+        if line.idle:
+            line.settled = max(line.settled, self._time(line))
         taken = line.take()
         if taken.settled == ENDED:
             del self._open[line.feed.id]
         if self._rate is not None and not taken.warm:
             self._wait(taken.rows.num_rows / self._rate)
         return taken
+
+    def _time(self, idle: _Line) -> int:
+        """Tell what may be settled in a source that is idle."""
+        awake = [line.settled for line in self._open.values() if not line.idle]
+        if awake:
+            return min(awake)
+        begun = [line.latest + line.quiet for line in self._lines.values() if line.latest != NOT_BEGUN]
+        return max(begun) - idle.feed.lateness if begun else NOT_BEGUN
 
     def _wait(self, seconds: float) -> None:
         """Wait until rows that take so long at the rate may be given; what only warms up took no time."""
@@ -137,45 +170,62 @@ class _Line:
     def __init__(self, feed: Feed, rows: int) -> None:
         self.feed = feed
         self.settled = NOT_BEGUN
+        self.latest = NOT_BEGUN
+        self.again = 0.0  # when to ask it next, by the monotonic clock
+        self.quiet = 0  # microseconds without an event
+        self._asked = time.monotonic()
+        self._told = NOT_BEGUN
         self._rows = rows
-        self._watermark = NOT_BEGUN
         self._position = feed.start
         self._slices = self._sliced()
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether it has been without an event for so long that nobody waits for it."""
+        return self.feed.idle is not None and self.quiet >= self.feed.idle
 
     def take(self) -> Taken:
         """Give the next batch; the last one is empty and says that the source has ended."""
         batch, dead, position = next(self._slices)
         self._position = position
         if batch is None:
-            self._check_end()
+            self._check_end(position)
             self.settled = ENDED
-            nothing = pa.RecordBatch.from_pydict({"@timestamp": pa.array([], pa.timestamp("us", "UTC"))})
-            return Taken(self.feed.id, nothing, nothing, None, position, ENDED, self._watermark, warm=False)
+            return self._taken(_NO_ROWS, _NO_ROWS, None)
+        self._listen(batch.num_rows, silent=not batch.num_rows and dead is None)
         stamps = batch.column("@timestamp").cast(pa.int64()).to_numpy()
-        late, self._watermark = too_late(stamps, self.feed.lateness, self._watermark)
-        if self._watermark != NOT_BEGUN:
-            self.settled = self._watermark - self.feed.lateness
+        self.latest = max(self.latest, int(stamps.max(initial=NOT_BEGUN)))
+        if position > self.feed.committed:
+            self.settled = max(self.settled, self.feed.settled)
+        before = NOT_BEGUN if self.settled == NOT_BEGUN else self.settled + self.feed.lateness
+        late, watermark = too_late(stamps, self.feed.lateness, before)
+        if watermark != NOT_BEGUN:
+            self.settled = watermark - self.feed.lateness
         rows, behind = batch, batch.slice(0, 0)
         if late.any():
             rows, behind = batch.filter(pa.array(~late)), batch.filter(pa.array(late))
-        warm = position <= self.feed.committed
-        return Taken(
-            self.feed.id,
-            rows,
-            behind,
-            dead,
-            position,
-            self.settled,
-            self._watermark,
-            warm,
-        )
+        return self._taken(rows, behind, dead)
 
-    def _check_end(self) -> None:
+    def _taken(self, rows: pa.RecordBatch, late: pa.RecordBatch, dead: pa.RecordBatch | None) -> Taken:
+        new = bool(rows.num_rows or late.num_rows or dead is not None or self.settled >= self._told + _BEAT)
+        if new:
+            self._told = self.settled
+        at = self._position
+        warm = self.settled != ENDED and at <= self.feed.committed
+        return Taken(self.feed.id, rows, late, dead, at, self.settled, self.latest, warm, new)
+
+    def _listen(self, rows: int, *, silent: bool) -> None:
+        """Count how long it has been without an event."""
+        now = time.monotonic()
+        self.quiet = 0 if rows else self.quiet + int(min(now - self._asked, _HELD_UP) * 1_000_000)
+        self._asked = now
+        self.again = now + _POLL if silent else 0.0
+
+    def _check_end(self, position: Position) -> None:
         """Check that there is as much as was committed; raises SourceError."""
-        if self._position < self.feed.committed:
+        if position < self.feed.committed:
             raise SourceError(
-                f"ends before what the positions say was read of it ({self._position} of "
-                f"{self.feed.committed})",
+                f"ends before what the positions say was read of it ({position} of {self.feed.committed})",
                 where=self.feed.source.uri,
                 remedy="they are of another input; name another file with --positions, or remove it",
             )
@@ -200,6 +250,9 @@ class _Line:
                 position = Position(number, last, dead)
                 if decoded.dead.num_rows and position > self.feed.start:
                     yield decoded.rows.slice(0, 0), decoded.dead, position
+                if self.feed.idle is not None and not decoded.rows.num_rows and not decoded.dead.num_rows:
+                    self._check_end(position)
+                    yield _NO_ROWS, None, self._position
         yield None, None, self._position
 
     def _end(self, fragment: int, at: int, last: int) -> int:
@@ -236,6 +289,11 @@ def letters(taken: Taken) -> pa.RecordBatch:
     )
 
 
+_TOO_LATE: Final = (
+    "too far behind the latest event, or behind what was settled while the source was idle; "
+    "raise lateness, or idle"
+)
+_NO_ROWS: Final = pa.RecordBatch.from_pydict({"@timestamp": pa.array([], pa.timestamp("us", "UTC"))})
 _NO_LETTERS: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 
@@ -250,7 +308,7 @@ def _late(source: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         "rms.source": pa.repeat(pa.scalar(source), count),
         "rms.origin": rows.column("rms.origin"),
         "error.type": pa.repeat(pa.scalar("late"), count),
-        "error.message": pa.repeat(pa.scalar("too far behind the latest event; raise lateness"), count),
+        "error.message": pa.repeat(pa.scalar(_TOO_LATE), count),
         "event.original": original,
     }
     return pa.RecordBatch.from_arrays(

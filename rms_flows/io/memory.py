@@ -36,6 +36,7 @@ class MemorySource:
 
     batches: Sequence[pa.RecordBatch]
     name: str = "batches"
+    endless = False
 
     @property
     def uri(self) -> str:

@@ -58,6 +58,7 @@ class ParquetSource:
     dataset: str | None = None
     time_column: str | None = None
     timezone: tzinfo | None = None
+    endless = False
 
     @property
     def uri(self) -> str:

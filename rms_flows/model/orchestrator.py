@@ -55,6 +55,11 @@ class Source(Document):
         pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
         description="How far behind the latest event one may come, such as 30s; later ones are late.",
     )
+    idle: str = Field(
+        default="1m",
+        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        description="In a stream: how long without an event until the others don't wait for it.",
+    )
     location: Location | None = None
     trust: Trust | None = None
 
