@@ -1,6 +1,7 @@
 """A stream finds what a replay finds, id for id: whatever the batches, the shards, the stops, crashes and kills."""
 
 import base64
+import functools
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from evented import (
     folded,
     generated,
     lines,
+    named,
     rule,
     sigma,
     time_of,
@@ -32,6 +34,7 @@ from evented import (
 
 from rms_flows.beam import ledger
 from rms_flows.errors import DocumentError, FlowError, SinkError, SourceError
+from rms_flows.flow import live
 from rms_flows.flow.build import Choices, build
 from rms_flows.io.live import NOT_BEGUN, Position
 from rms_flows.io.log_sink import LogSink
@@ -138,6 +141,27 @@ def test_a_stream_finds_what_a_replay_finds(home, replayed, rows, shards):
     assert not got.stopped
     assert got.processors["s"]["ungrouped"] > 0
     assert not [path for path in home.iterdir() if path.name.startswith(".")]
+
+
+def test_state_that_the_runner_keeps_finds_the_same(home, replayed, monkeypatch):
+    laid = functools.partial(live.corridor, kept=True)
+    monkeypatch.setattr("rms_flows.stream.graph.corridor", laid)
+    streamed(home)
+    assert folded(home / "out.ndjson") == replayed
+
+
+def test_what_is_found_in_several_sources_is_told_and_committed_before_they_end(home):
+    """The trap: the local runner holds what comes behind a Flatten back until its inputs have ended."""
+    seen = []
+
+    def look():
+        known = ledger.load(home / "positions", {"a": 1, "b": 1, "c": 1})
+        found = folded(home / "out.ndjson") if (home / "out.ndjson").exists() else {}
+        seen.append((len(named(found, "users")), *(one.place.position.row for one in known.values())))
+
+    streamed(home, Pace(rows=10, bundle=0.001, commit=0), fault=look)
+    middle = seen[len(seen) // 2]
+    assert all(middle), "reports of a processor that reads two sources, and the position of each source"
 
 
 @pytest.mark.parametrize("batches", [1, 9])

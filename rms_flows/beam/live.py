@@ -1,8 +1,9 @@
 """The live path in Beam: one reader for all sources, stateful stages by shard, sinks that acknowledge.
 
-No GroupByKey, Reshuffle, Combine or side input: on the local runner none of them ever fires behind an endless
-source. What is settled travels with each batch, as timers fire early there; a batch of which nothing is left
-goes on as an empty one, for everybody behind to hear of time, and for the sinks to acknowledge it.
+No GroupByKey, Reshuffle, Combine or side input, and no Flatten on the local runner: there none of them ever
+fires behind an endless source. What is settled travels with each batch, as timers fire early there; a batch
+of which nothing is left goes on as an empty one, for everybody behind to hear of time, and for the sinks to
+acknowledge it.
 """
 
 from __future__ import annotations
@@ -128,24 +129,24 @@ def dealt(matches: pa.RecordBatch, mark: Mark, shards: int) -> Iterator[TaggedOu
         yield TaggedOutput(NEXT, (each, marked(here, mark)))
 
 
-class _Memory(msgspec.Struct):
+class Memory(msgspec.Struct):
     """What a stage keeps in a shard: what each origin has settled, its last event, and the state."""
 
     settled: dict[str, int]
     latest: int
     ended: bool
-    states: bytes
+    states: Any
 
 
 _dump = msgspec.msgpack.Encoder().encode
-_load = msgspec.msgpack.Decoder(_Memory).decode
+_load = msgspec.msgpack.Decoder(Memory).decode
 
 
 class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     """One stage that keeps state: (shard, matches) → reports (tag `REPORTS`), the next one's (tag `NEXT`).
 
-    Matches of stages above pass through: on the local runner, what comes of two stages would wait for both to
-    end.
+    The state lies in `Live.memory`, for the same stage on other ways to go on with it. Matches of stages
+    above pass through: on the local runner, what comes of two stages would wait for both to end.
 
     Args:
         stage: Name of the stage in the account.
@@ -155,8 +156,6 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         shards: Of each stage.
         run: Id in `LIVE`, and the processor's id, which tell what was said before a restart.
     """
-
-    MEMORY = ReadModifyWriteStateSpec("memory", BytesCoder())
 
     def __init__(
         self,
@@ -178,17 +177,19 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         """Load the rules."""
         self._stateful = self._ready()
 
-    def process(
-        self,
-        element: tuple[int, pa.RecordBatch],
-        memory: Any = beam.DoFn.StateParam(MEMORY),  # noqa: B008  as Beam asks
-    ) -> Iterator[TaggedOutput]:
+    def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[TaggedOutput]:
         """Go on with one shard."""
         shard, matches = element
+        memory = LIVE[self._run].memory
+        place = (self._processor, self._number, shard)
+        if place not in memory:
+            memory[place] = self._begun(shard)
+        yield from self._go_on(memory[place], shard, matches)
+
+    def _go_on(self, known: Memory, shard: int, matches: pa.RecordBatch) -> Iterator[TaggedOutput]:
         mark = mark_of(matches)
         here = np.array(self._stateful.level_of)[matches.column("correlation").to_numpy()] == self._number
         passing, matches = matches.filter(pa.array(~here)), matches.filter(pa.array(here))
-        known = self._known(memory.read(), shard)
         before = self._settled(known)
         known.settled[mark.origin] = max(mark.settled, known.settled.get(mark.origin, NOT_BEGUN))
         known.latest = max(known.latest, mark.latest)
@@ -196,32 +197,28 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         given = Given()
         if matches.num_rows or settled > before:  # most batches tell neither: they wait for other origins
             given = self._step(known, matches, settled)
-        memory.write(_dump(known))
         self._count(given, matches.num_rows)
         mark = msgspec.structs.replace(mark, settled=settled, latest=known.latest)
         yield from self._sent(given, passing, mark, shard)
 
-    def _settled(self, known: _Memory) -> int:
+    def _settled(self, known: Memory) -> int:
         """Give what the slowest origin has settled."""
         return min(known.settled.get(origin, NOT_BEGUN) for origin in self._origins)
 
-    def _step(self, known: _Memory, matches: pa.RecordBatch, settled: int) -> Given:
+    def _step(self, known: Memory, matches: pa.RecordBatch, settled: int) -> Given:
         """Go on with the state; at the end of all origins, to its end."""
-        states = self._stateful.read(known.states)
-        states, given = self._stateful.step(states, matches, NOT_BEGUN if settled == ENDED else settled)
+        until = NOT_BEGUN if settled == ENDED else settled
+        known.states, given = self._stateful.step(known.states, matches, until)
         if settled == ENDED and not known.ended:
             known.ended = True
-            states, last = self._stateful.end(states, known.latest)
+            known.states, last = self._stateful.end(known.states, known.latest)
             given = _added(given, last)
-        known.states = self._stateful.dump(states)
         return given
 
-    def _known(self, data: bytes | None, shard: int) -> _Memory:
-        if data is not None:
-            return _load(data)
+    def _begun(self, shard: int) -> Memory:
         since = LIVE[self._run].since.get(self._processor) if self._run in LIVE else None
         states = self._stateful.start(self._number, shard, self._shards, since)
-        return _Memory({}, NOT_BEGUN, ended=False, states=self._stateful.dump(states))
+        return Memory({}, NOT_BEGUN, ended=False, states=states)
 
     def _count(self, given: Given, rows: int) -> None:
         found = sum(one.num_rows for one in given.reports)
@@ -238,6 +235,26 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         yield TaggedOutput(REPORTS, marked(found, told))
         if self._number + 1 < self._stateful.levels:
             yield from dealt(concatenated([passing, *given.matches]), to, self._shards)
+
+
+class TogetherKept(TogetherLive):
+    """The same with Beam's state, for runners that keep it."""
+
+    MEMORY = ReadModifyWriteStateSpec("memory", BytesCoder())
+
+    def process(
+        self,
+        element: tuple[int, pa.RecordBatch],
+        memory: Any = beam.DoFn.StateParam(MEMORY),  # noqa: B008  as Beam asks
+    ) -> Iterator[TaggedOutput]:
+        """Go on with one shard."""
+        shard, matches = element
+        data = memory.read()
+        known = self._begun(shard) if data is None else _load(data)
+        known.states = known.states if data is None else self._stateful.read(known.states)
+        yield from self._go_on(known, shard, matches)
+        known.states = self._stateful.dump(known.states)
+        memory.write(_dump(known))
 
 
 def _added(a: Given, b: Given) -> Given:

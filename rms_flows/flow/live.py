@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rms_flows.beam import account
@@ -22,10 +22,12 @@ class Way:
 
     Args:
         batches: A `beam.PCollection`.
+        name: What the stages behind it call it; ways that begin in the same state share one.
         origins: The shards that it comes from, each with a time of its own; one for a source.
     """
 
     batches: beam.PCollection
+    name: str
     origins: tuple[str, ...] = ("",)
 
 
@@ -34,7 +36,13 @@ Ways = dict[str, dict[str, Way]]
 
 
 def corridor(
-    pipeline: beam.Pipeline, plan: Plan, run: str, *, shards: int = SHARDS, bundle: float = 1.0
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    run: str,
+    *,
+    shards: int = SHARDS,
+    bundle: float = 1.0,
+    kept: bool = False,
 ) -> None:
     """Lay the graph of a stream.
 
@@ -44,6 +52,8 @@ def corridor(
         run: Id in `beam.reading.LIVE`.
         shards: Of each stage that keeps state.
         bundle: Seconds after which what was found is flushed and acknowledged.
+        kept: The runner keeps state, and brings ways together: not the local one, where behind a `Flatten`
+            nothing comes before the end, so that the stages of all ways share their state in the process.
     """
     from rms_flows.beam import live, reading  # noqa: PLC0415  Beam is loaded by who runs the graph
 
@@ -52,17 +62,21 @@ def corridor(
     for source in plan.sources:
         apply = live.apply(account.annotate(source.id), source.annotator)
         known = raw[account.source(source.id)] | f"Annotate {source.id}" >> apply
-        ways[source.id] = {source.id: Way(known)}
+        ways[source.id] = {source.id: Way(known, source.id)}
     for processor in plan.processors:
         inlets = {
             f"{way} > {processor.id}": inlet for name in processor.inputs for way, inlet in ways[name].items()
         }
         if processor.id in plan.spills:
-            ways[processor.id] = _together(processor, inlets, run, shards)
+            ways[processor.id] = _together(processor, inlets, (run, shards), kept=kept)
             continue
         stage = account.processor(processor.id)
         ways[processor.id] = {
-            way: replace(inlet, batches=inlet.batches | way >> live.apply(stage, processor.function))
+            way: Way(
+                inlet.batches | way >> live.apply(stage, processor.function),
+                f"{inlet.name} > {processor.id}",
+                inlet.origins,
+            )
             for way, inlet in inlets.items()
         }
     for sink in plan.sinks:
@@ -71,29 +85,38 @@ def corridor(
     raw[account.DEAD] | "Dead letters" >> live.write(account.DEAD_LETTERS, run, account.DEAD_LETTERS)
 
 
-def _together(processor: ProcessorStage, inlets: dict[str, Way], run: str, shards: int) -> dict[str, Way]:
+def _together(
+    processor: ProcessorStage, inlets: dict[str, Way], run: tuple[str, int], *, kept: bool
+) -> dict[str, Way]:
     """Lay a processor with the stages that keep its state; give the ways of its reports."""
     import apache_beam as beam  # noqa: PLC0415
 
     from rms_flows.beam import live  # noqa: PLC0415
 
+    name, shards = run
     given: dict[str, Way] = {}
-    dealt, origins = [], []
+    dealt: dict[str, beam.PCollection] = {}
+    origins: list[str] = []
     for way, inlet in inlets.items():
-        split = live.split(account.processor(processor.id), processor.stateful, way, shards)
-        found = inlet.batches | way >> split
-        given[way] = replace(inlet, batches=found[live.REPORTS])
-        dealt.append(found[live.NEXT])
-        origins += [live.origin_of(way, origin) for origin in inlet.origins]
-    matches = dealt | f"{processor.id} matches" >> beam.Flatten()
-    for level in range(processor.stateful().levels):
-        name = f"{processor.id} level {level}"
-        stage = live.TogetherLive(
-            account.together(processor.id), processor.stateful, level, origins, shards, (run, processor.id)
+        here = f"{inlet.name} > {processor.id}"
+        found = inlet.batches | way >> live.split(
+            account.processor(processor.id), processor.stateful, here, shards
         )
-        found = matches | name >> live.together(stage)
-        matches, origins = found[live.NEXT], [f"{level}/{shard}" for shard in range(shards)]
-        given[name] = Way(found[live.REPORTS], tuple(origins))
+        given[way], dealt[way] = Way(found[live.REPORTS], here, inlet.origins), found[live.NEXT]
+        origins += [live.origin_of(here, origin) for origin in inlet.origins]
+    if kept:
+        dealt = {processor.id: [*dealt.values()] | f"{processor.id} matches" >> beam.Flatten()}
+    form = live.TogetherKept if kept else live.TogetherLive
+    for level in range(processor.stateful().levels):
+        stage = form(
+            account.together(processor.id), processor.stateful, level, origins, shards, (name, processor.id)
+        )
+        origins = [f"{level}/{shard}" for shard in range(shards)]
+        for way, matches in dealt.items():
+            found = matches | f"{way} level {level}" >> live.together(stage)
+            dealt[way] = found[live.NEXT]
+            reports = Way(found[live.REPORTS], f"{processor.id} level {level}", tuple(origins))
+            given[f"{way} level {level}"] = reports
     return given
 
 
