@@ -35,7 +35,9 @@ from evented import (
 
 from rms_flows.beam import together
 from rms_flows.errors import FlowError
+from rms_flows.model.documents import Trust
 from rms_flows.replay import replay
+from rms_flows.stream import Pace, stream
 
 EVENTS = generated(1, 700)
 
@@ -352,6 +354,48 @@ def test_a_silence_is_told_up_to_the_last_event_although_it_is_of_another_kind(h
     document = one_source(sigma("s", "a"), sigma("t", "s", rules="second"))
     _, reports = ran(home, document)
     assert [row["@timestamp"] for row in reports.values() if row["rule.name"] == "quiet"] == [hour(3)]
+
+
+def silent_sources(home):
+    """A flow that waits for its sources: of four, one speaks, one stops, one never spoke; one is not confirmed."""
+    write_rules(
+        home / "rules",
+        SINGLE[3],
+        correlation("lost", "flatline", "reading", "rms.source", "2h", keys="sources"),
+    )
+    write_events(home / "talks.ndjson", [event(f"t{n}", ZERO + n * H, "reading") for n in range(10)])
+    write_events(home / "stops.ndjson", [event(f"s{n}", ZERO + n * H, "reading") for n in range(3)])
+    for name in ("never", "unknown"):
+        write_events(home / f"{name}.ndjson", [])
+    names = ("talks", "stops", "never", "unknown")
+    made = flow(
+        [(name, f"{name}.ndjson", "0s") for name in names],
+        [sigma("s", *names[:2]), sigma("t", *names[2:], "talks")],
+        {"out": (["s", "t"], "out.ndjson")},
+    )
+    trust = Trust(validFrom=DAY + timedelta(minutes=30))
+    confirmed = {"never": trust, "stops": trust}
+    sources = [one.model_copy(update={"trust": confirmed.get(one.id)}) for one in made.sources]
+    return made.model_copy(update={"sources": tuple(sources)})
+
+
+LOST = {
+    ("s", '{"rms.source":"stops"}', DAY + timedelta(hours=4)),
+    ("t", '{"rms.source":"never"}', DAY + timedelta(hours=2, minutes=30)),
+}
+
+
+def test_a_source_of_the_flow_that_falls_silent_or_never_spoke_is_reported_by_whom_it_feeds(home):
+    document = silent_sources(home)
+    for report in (lambda: ran(home, document)[1], lambda: streamed(home, document)):
+        found = {(row["rms.processor"], row["rms.group"], row["@timestamp"]) for row in report().values()}
+        assert found == LOST
+
+
+def streamed(home, document):
+    (home / "out.ndjson").unlink()
+    stream(document, folder=home, pace=Pace(rows=2, bundle=0.001))
+    return folded(home / "out.ndjson")
 
 
 def test_runs_leave_the_same_bytes_with_any_number_of_workers(home):

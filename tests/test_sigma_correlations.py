@@ -230,6 +230,7 @@ def test_meaning_is_of_what_is_detected(one):
         {"type": "value_percentile", "condition": {"gte": 2, "field": "x", "percentile": 1}},
         {"type": "value_percentile", "condition": {"gte": 2, "field": "x", "percentile": 2}},
         {"type": "flatline"}, {"type": "flatline", "keys": ["x"]}, {"type": "flatline", "keys": ["x", "y"]},
+        {"type": "flatline", "keys": "sources", "group_by": "rms.source"}, {"type": "flatline", "keys": ["sources"], "group_by": "rms.source"},
         {"type": "flatline", "keys": [{"g": "x", "valid-from": "2026-01-01"}]}, {"type": "new_terms", "field": "x"},
         {"type": "baseline", "field": "x", "condition": {"gt": 1}},
         {"type": "baseline", "field": "x", "condition": {"gt": 1}, "baseline": {"least": 3}},

@@ -110,6 +110,14 @@ WRONG = {
         {"type": "temporal", "rules": None, "condition": "a and d"}, "names 'd', and no rule that is loaded has"
     ),
     "keys without group": ({"type": "flatline", "condition": ..., "keys": ["x"]}, "but there is no `correlation.group-by`"),
+    "sources by host": (
+        {"type": "flatline", "condition": ..., "group_by": "g", "keys": "sources"},
+        r"`correlation.keys` expects the sources, but `correlation.group-by` is g; group by rms.source alone",
+    ),
+    "a word": (
+        {"type": "flatline", "condition": ..., "group_by": "g", "keys": "all"},
+        r"is 'all'; expected a list of keys, or the word sources",
+    ),
     "no keys": ({"type": "flatline", "condition": ..., "group_by": "g", "keys": []}, r"is \[\]; expected a list of keys"),
     "a key": (
         {"type": "flatline", "condition": ..., "group_by": ["g", "h"], "keys": ["x"]},

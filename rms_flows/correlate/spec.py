@@ -123,7 +123,8 @@ class Correlation(Struct, frozen=True):
         percentile: For `value_percentile`, from 0 to 100.
         presence: Condition of `temporal` kinds; None asks for all inputs.
         suppress: Microseconds; reports of one group within a bucket of this length become one.
-        keys: For `flatline`: who is expected; None takes every key from its first event on.
+        keys: For `flatline`: who is expected, `sources` for the sources that are read; None takes every key
+            from its first event on.
         baseline: For `baseline`.
         generate: Whether the rules that it refers to report too.
     """
@@ -145,7 +146,7 @@ class Correlation(Struct, frozen=True):
     percentile: float | None = None
     presence: Presence | None = None
     suppress: int | None = None
-    keys: tuple[Key, ...] | None = None
+    keys: tuple[Key, ...] | Literal["sources"] | None = None
     baseline: Baseline | None = None
     generate: bool = False
 

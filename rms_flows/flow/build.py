@@ -63,7 +63,8 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    processors = [_processor(entry, folder, run) for entry in flow.in_order()]
+    sources = _sources(flow)
+    processors = [_processor(entry, folder, run, sources[entry.id]) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
     _within_sight(flow, steps)
@@ -191,10 +192,24 @@ def _options(source: Source) -> Options:
     )
 
 
-def _processor(entry: ProcessorEntry, folder: Path, run: int) -> ProcessorStage:
+Sources = tuple[tuple[str, int | None], ...]
+"""Ids of sources, and from when on each is confirmed, microseconds."""
+
+
+def _sources(flow: Orchestrator) -> dict[str, Sources]:
+    """Give the sources behind each source and processor."""
+    found: dict[str, Sources] = {
+        one.id: ((one.id, _micros(one.trust.validFrom if one.trust else None)),) for one in flow.sources
+    }
+    for entry in flow.in_order():
+        found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
+    return found
+
+
+def _processor(entry: ProcessorEntry, folder: Path, run: int, sources: Sources) -> ProcessorStage:
     parameters = pickle.dumps(entry.parameters)
     return ProcessorStage(
-        entry.id, entry.inputs, partial(_step, run, entry.processor, entry.id, parameters, folder)
+        entry.id, entry.inputs, partial(_step, run, entry.processor, entry.id, parameters, folder, sources)
     )
 
 
@@ -202,9 +217,10 @@ _RUNS = itertools.count()
 
 
 @lru_cache(maxsize=256)
-def _step(_run: int, name: str, manifest_id: str, parameters: bytes, folder: Path) -> Step:
+def _step(_run: int, name: str, manifest_id: str, parameters: bytes, folder: Path, sources: Sources) -> Step:
     """Make a step once a run and process: rules take seconds to load, and may change between runs."""
-    return make(name, manifest_id, pickle.loads(parameters), folder)  # noqa: S301  pickled above, in this run
+    step = make(name, manifest_id, pickle.loads(parameters), folder)  # noqa: S301  pickled above, in this run
+    return step if step.stateful is None else replace(step, stateful=step.stateful.expecting(dict(sources)))
 
 
 def _sink(sink: SinkEntry, folder: Path, choices: Choices) -> Sink:

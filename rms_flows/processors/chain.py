@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.correlate.match import build, hashes, identify, shard_of
-from rms_flows.correlate.spec import NUMERIC, Correlation, Input
+from rms_flows.correlate.spec import NUMERIC, Correlation, Input, Key
 from rms_flows.correlate.state import Rows, none
 from rms_flows.processors.group import folded_hashes, mixed, objects, parsed
 
@@ -89,19 +90,12 @@ class Expected:
         )
 
 
-def expected(one: Correlation) -> Expected:
-    """List the keys that a `flatline` names."""
-    names = [
-        msgspec.json.encode(dict(zip(one.group_by, key.values, strict=True))).decode()
-        for key in one.keys or ()
-    ]
+def expected(one: Correlation, keys: Sequence[Key]) -> Expected:
+    """List the keys that a `flatline` waits for."""
+    names = [msgspec.json.encode(dict(zip(one.group_by, key.values, strict=True))).decode() for key in keys]
     hashed = hashes(pa.array(names, pa.string()))
     order = np.argsort(hashed)
-    begun = [
-        (hashed[place], key.valid_from)
-        for place, key in enumerate(one.keys or ())
-        if key.valid_from is not None
-    ]
+    begun = [(hashed[place], key.valid_from) for place, key in enumerate(keys) if key.valid_from is not None]
     begun.sort()
     rows = none(one)
     if begun:

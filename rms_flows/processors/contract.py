@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
 
@@ -59,6 +59,9 @@ class Stateful(Protocol):
 
     def reach(self, start: int | None, end: int | None) -> Reach:
         """Tell what has to be read to judge [start, end)."""
+
+    def expecting(self, sources: Mapping[str, int | None]) -> Self:
+        """Wait for the sources that are read, from a time in microseconds on, where rules ask for that."""
 
     def needed(self, settled: int) -> int:
         """Give the time from which on events matter for what is not certain where so much is settled."""

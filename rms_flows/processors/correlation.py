@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from rms_flows.correlate import match as matching
 from rms_flows.correlate.match import NO_MATCHES
-from rms_flows.correlate.spec import NUMERIC, Correlation, horizon
+from rms_flows.correlate.spec import NUMERIC, Correlation, Key, horizon
 from rms_flows.correlate.state import EVER, State, dump, empty, read
 from rms_flows.correlate.step import ALWAYS, step
 from rms_flows.processors.chain import Link, chained, expected, link_of
@@ -84,8 +86,19 @@ class Correlations:
             Rule(one.id, one.title, one.author, one.level, one.tags, one.meaning) for one in self.specs
         ]
         self._expected = {
-            number: expected(one) for number, one in enumerate(self.specs) if one.keys is not None
+            number: expected(one, one.keys)
+            for number, one in enumerate(self.specs)
+            if isinstance(one.keys, tuple)
         }
+
+    def expecting(self, sources: Mapping[str, int | None]) -> Self:
+        """See `Stateful.expecting`."""
+        made = copy.copy(self)
+        keys = [Key((name,), valid_from) for name, valid_from in sources.items()]
+        made._expected = self._expected | {  # noqa: SLF001  of a copy of itself
+            number: expected(one, keys) for number, one in enumerate(self.specs) if one.keys == "sources"
+        }
+        return made
 
     def _place(self, number: int, inner: Sequence[int]) -> None:
         """Work out the level of a correlation, and how far it looks, along the chain."""

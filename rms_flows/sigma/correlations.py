@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 from uuid import UUID
 
 from msgspec import structs
@@ -216,11 +217,17 @@ def _meaning(one: Correlation, meant: Sequence[str]) -> str:
         one.fields,
         one.percentile,
         one.presence and _canonical(one.presence, marks),
-        one.keys and sorted((key.values, repr(key.valid_from)) for key in one.keys),
+        _expected(one),
         one.baseline and structs.astuple(one.baseline),
         one.suppress,
     )
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _expected(one: Correlation) -> Any:
+    if not isinstance(one.keys, tuple):
+        return one.keys
+    return sorted((key.values, repr(key.valid_from)) for key in one.keys)
 
 
 def _canonical(node: Presence, marks: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from rms_flows.correlate.spec import Baseline, Key
 from rms_flows.errors import RuleError
@@ -17,8 +17,10 @@ _VALID: Final = "valid-from"
 _METHODS: Final = get_args(get_type_hints(Baseline)["method"])
 
 
-def expected(where: str, value: Any, group_by: Sequence[str]) -> tuple[Key, ...]:
+def expected(where: str, value: Any, group_by: Sequence[str]) -> tuple[Key, ...] | Literal["sources"]:
     """Read `keys`: strings where a group is one field, else mappings of its fields; raises RuleError.
+
+    Or the word `sources` where groups are the sources.
 
     Args:
         where: Its place in the document.
@@ -30,8 +32,15 @@ def expected(where: str, value: Any, group_by: Sequence[str]) -> tuple[Key, ...]
             f"`{where}` names who is expected, but there is no `correlation.group-by`",
             remedy="group by the field that holds these keys",
         )
+    if value == "sources":
+        if tuple(group_by) != ("rms.source",):
+            raise RuleError(
+                f"`{where}` expects the sources, but `correlation.group-by` is {', '.join(group_by)}",
+                remedy="group by rms.source alone",
+            )
+        return "sources"
     if not isinstance(value, list) or not value:
-        raise wrong(where, value, "a list of keys")
+        raise wrong(where, value, "a list of keys, or the word sources")
     found: dict[tuple[str, ...], Key] = {}
     for place, one in enumerate(value):
         key = _key(f"{where}[{place}]", one, group_by)
