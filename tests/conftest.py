@@ -2,10 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from servers.elasticsearch_node import elasticsearch_home, start_shared
+from servers.home import MissingToolError
+from servers.shared import shared
 
 from rms_flows.sigma import scope
 
@@ -69,3 +73,23 @@ def datasets() -> Path:
     if missing:
         pytest.fail(f"RMS_DATASETS={named} is incomplete: no {', '.join(missing)}")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def servers_set_up() -> None:
+    """See to what servers run from: a program that is missing skips the test, in CI it fails it."""
+    try:
+        elasticsearch_home()
+    except MissingToolError as error:
+        if "CI" in os.environ:
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_node(servers_set_up, tmp_path_factory) -> Iterator[str]:
+    """URL of a real node that all tests of a run share: each names its indices by a prefix of its own."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with shared(run / "elasticsearch", start_shared) as url:
+        yield url
