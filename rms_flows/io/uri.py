@@ -14,6 +14,9 @@ from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
+_REMOTE: Final = ("elasticsearch", "elasticsearch+https")
+"""Schemes of places on other machines, whose paths begin with a host."""
+
 _QUERY: Final = re.compile(r"\?(?=[a-z_]+=)")
 _ORDERS: Final = ("month-first", "day-first", "year-first")
 
@@ -25,7 +28,7 @@ class Address:
     Args:
         uri: As it was written.
         scheme: `file` where there is none.
-        path: Whole path or glob.
+        path: Whole path or glob; of a place on another machine `host[:port]/path`.
         query: Keys and values; each key once.
     """
 
@@ -44,7 +47,8 @@ def split(uri: str, base: Path, *, confined: bool = False) -> Address:
         confined: The URI comes from a document, whose paths can't leave `base`.
 
     Raises:
-        DocumentError: The path leaves the folder, is empty, or a key of the query comes twice.
+        DocumentError: The path leaves the folder, is empty, or a key of the query comes twice; or the URI
+            holds credentials.
 
     Example:
         >>> split("auth.log?year=2026", Path("logs"))
@@ -55,11 +59,19 @@ def split(uri: str, base: Path, *, confined: bool = False) -> Address:
     path, query = rest, ""
     if begins := _QUERY.search(rest):
         path, query = rest[: begins.start()], rest[begins.end() :]
+    if scheme in _REMOTE and "@" in path.partition("/")[0]:
+        raise DocumentError(
+            "credentials don't belong in a URI, which is logged",
+            where=f"{scheme}://…@{path.partition('@')[2]}",
+            remedy="set them in the environment, and take them out of it",
+        )
     pairs = parse_qsl(query, keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise DocumentError("a key comes twice after the ?", where=uri, remedy="keep one of them")
     if not path:
         raise DocumentError("no path", where=uri, remedy="write one such as logs/auth.log")
+    if scheme in _REMOTE:
+        return Address(uri, scheme, path, dict(pairs))
     whole = base / path
     if confined and not whole.resolve().is_relative_to(base.resolve()):
         raise DocumentError(

@@ -1,0 +1,74 @@
+"""Who we are to a cluster, and whom we trust: from the environment or files, never from a URI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from rms_flows.errors import DocumentError
+
+PREFIX: Final = "RMS_ELASTICSEARCH_"
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+
+
+def login(url: str) -> dict[str, Any]:
+    """Give what the client needs to be let in at `url`; keep it out of logs.
+
+    `RMS_ELASTICSEARCH_API_KEY`, or `RMS_ELASTICSEARCH_USER` and `RMS_ELASTICSEARCH_PASSWORD`; keys and
+    passwords also from the file that `…_API_KEY_FILE` or `…_PASSWORD_FILE` names. `RMS_ELASTICSEARCH_CA`
+    names a file of certificates to trust instead of the system's.
+
+    Raises:
+        DocumentError: They contradict each other, a file can't be read, or they would cross a network in
+            plain text.
+    """
+    key, user, password = _secret("API_KEY"), os.environ.get(f"{PREFIX}USER"), _secret("PASSWORD")
+    known: dict[str, Any] = {}
+    if key and (user or password):
+        raise DocumentError(
+            "there are an API key and a user", where=f"{PREFIX}API_KEY", remedy=f"unset it, or {PREFIX}USER"
+        )
+    if bool(user) != bool(password):
+        raise DocumentError(
+            "a user needs a password, and a password a user",
+            where=f"{PREFIX}{'USER' if user else 'PASSWORD'}",
+            remedy=f"set both {PREFIX}USER and {PREFIX}PASSWORD, or {PREFIX}PASSWORD_FILE",
+        )
+    if key:
+        known["api_key"] = key
+    elif user:
+        known["basic_auth"] = (user, password)
+    parts = urlsplit(url)
+    if known and parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
+        raise DocumentError(
+            "a login would cross the network in plain text",
+            where=url,
+            remedy="write elasticsearch+https://, or unset the login",
+        )
+    if parts.scheme == "https" and (authority := os.environ.get(f"{PREFIX}CA")):
+        _read(authority, f"{PREFIX}CA")
+        known["ca_certs"] = authority
+    return known
+
+
+def _secret(name: str) -> str | None:
+    """Give a secret that the environment holds, or the text of the file that it names."""
+    value, path = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
+    if value and path:
+        raise DocumentError(
+            "there are a value and a file", where=PREFIX + name, remedy=f"unset it, or {PREFIX}{name}_FILE"
+        )
+    return _read(path, f"{PREFIX}{name}_FILE") if path else value
+
+
+def _read(path: str, variable: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(
+            f"{path} can't be read ({getattr(error, 'strerror', None) or 'no text'})",
+            where=variable,
+            remedy="name a file that this user may read",
+        ) from None
