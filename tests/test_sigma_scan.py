@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+import re2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from rms_flows.sigma.expression import Test as Leaf
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.literals import Literals
 from rms_flows.sigma.predicate import Network, Number, Present, Regex, Text, TimePart, Wildcards
+from rms_flows.sigma.regex import Patterns
 from rms_flows.sigma.searcher import Searcher
 from rms_flows.sigma.tester import Tester as Asker  # pytest would take a Tester for its own
 from rms_flows.sigma.verdicts import Verdicts
@@ -191,3 +193,22 @@ def test_nulls_and_texts_that_come_again_have_the_same_verdicts():
         [True, False, False, True, False],
         [True, False, True, True, False],
     ]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a.", "(?i)^b", "5-", "^.+$", "(?i)k", "a|zb", ".{3,}", ".{1,}", "(?s).{3,}", "É", "[0-9]{2}"]
+        ),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    ),
+    WORD | st.text("aB5-k\n\u212aÉé", max_size=8),
+)
+@example([".{3,}"], "ab\nab")
+def test_patterns_together_find_what_each_finds_alone(patterns, text):
+    together = Patterns()
+    for identity, pattern in enumerate(patterns):
+        together.add(identity, pattern)
+    assert sorted(together.hits(text)) == [n for n, one in enumerate(patterns) if re2.search(one, text)]

@@ -14,6 +14,7 @@ from sigma.rule import SigmaRule
 from rms_flows.sigma import columns
 from rms_flows.sigma.expression import And, Expression, Not, Or, Same, Test
 from rms_flows.sigma.fold import fold
+from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.node import alike
 from rms_flows.sigma.predicate import Predicate, Regex, Text
 from rms_flows.sigma.rules import Rule
@@ -119,7 +120,7 @@ class _Event:
         one = batch.slice(row, 1)
         plain = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in one.columns]
         self.batch = pa.RecordBatch.from_arrays(plain, names=one.schema.names)
-        self._scope = Scope(self.batch, Memory({}))
+        self._scope = Scope(self.batch, Memory({}, Keywords(())))
 
     def of(self, field: str) -> tuple[str, ...]:
         """Give the values of a field; none where it is absent."""

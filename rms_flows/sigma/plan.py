@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from rms_flows.schema import MISFIT
 from rms_flows.sigma.expression import Expression, fields, has_keywords
+from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.node import AllOf, Ask, Binder, Node, Routed
 from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import KEYWORDS, Memory, Scope
@@ -49,13 +51,16 @@ class Plan:
         binder = Binder()
         self._routes = tuple(map(binder.bind, routes))
         nodes = tuple(binder.bind(rule.detection) for rule in rules)
-        self._memory = Memory({asked: Verdicts(list(known)) for asked, known in binder.questions.items()})
+        numbers = {route: number for number, route in enumerate(routes)}
+        self._memory = Memory(
+            {asked: Verdicts(list(known)) for asked, known in binder.questions.items()},
+            Keywords(_looking_anywhere(rules, numbers)),
+        )
         self._places = binder.places
         self._numbers = _numbers(self._places)
         self._absent = np.array(
             [self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool
         )
-        numbers = {route: number for number, route in enumerate(routes)}
         self._askers = _askers(rules, routes, numbers)
         self._nodes = tuple(
             _routed(node, None if rule.route is None else numbers[rule.route], len(self._places))
@@ -139,6 +144,16 @@ def _askers(
     for asked, known in asking.items():
         grouped.setdefault(tuple(sorted(known)), []).append(asked)
     return grouped
+
+
+def _looking_anywhere(
+    rules: tuple[Rule, ...], numbers: dict[Expression, int]
+) -> Iterator[tuple[Expression, int | None]]:
+    """Give what keywords are looked for in, and the number of its route; None where no route is known yet."""
+    early = any(map(has_keywords, numbers))
+    yield from ((route, None) for route in numbers)
+    for rule in rules:
+        yield rule.detection, None if early or rule.route is None else numbers[rule.route]
 
 
 def _asked(rule: Rule) -> frozenset[str]:

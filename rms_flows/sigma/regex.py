@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from functools import cached_property
+from typing import Any, Final
 
 import re2
 from sigma.policy.regex_engine import RegexEngine
@@ -36,3 +38,48 @@ class Engine(RegexEngine):
     def error(self) -> type[Exception]:
         """What pySigma is to catch: nothing that `compile` raises, so that our message reaches the reader."""
         return re2.error  # type: ignore[no-any-return]  # RE2 has no types
+
+
+_LONG: Final = re.compile(r"\.\{([0-9]+),\}")
+
+
+class Patterns:
+    """Patterns that are searched for together.
+
+    RE2 looks for the literals that its patterns need, all at once, and for a pattern only where a text has
+    what it needs. That a line is long (`.{1000,}`) is counted: RE2 needs a state for each character.
+    """
+
+    def __init__(self) -> None:
+        self._patterns: list[str] = []
+        self._identities: list[int] = []
+        self._long: list[tuple[int, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns or self._long)
+
+    def add(self, identity: int, pattern: str) -> None:
+        """Take a pattern up, before the first search."""
+        if found := _LONG.fullmatch(pattern):
+            self._long.append((identity, int(found[1])))
+        else:
+            self._patterns.append(pattern)
+            self._identities.append(identity)
+
+    @cached_property
+    def _filter(self) -> Any:
+        made = re2.Filter()
+        for pattern in self._patterns:
+            made.Add(pattern)
+        made.Compile()
+        return made
+
+    def hits(self, text: str) -> list[int]:
+        """Give the identities of the patterns that are found in a text."""
+        found = (
+            [self._identities[index] for index in self._filter.Match(text) or ()] if self._patterns else []
+        )
+        for identity, size in self._long:
+            if len(text) >= size and max(map(len, text.split("\n"))) >= size:
+                found.append(identity)
+        return found

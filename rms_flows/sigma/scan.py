@@ -98,6 +98,19 @@ class Scanner:
                 return found
             self._grow()
 
+    def groups_in(self, data: np.ndarray, groups: np.ndarray, wanted: int) -> int:
+        """Give the groups of which a literal may stand anywhere in the bytes of many texts; others have none.
+
+        Args:
+            data: uint8, texts, one after the other or with anything between.
+            groups: uint64, shape (literals,): a bit for each group that a literal is of.
+            wanted: Bits of the groups that are asked for.
+        """
+        data = data.view()
+        data.flags.writeable = False  # one type for the compiled loop
+        asked = np.uint64(wanted)
+        return int(kernel.groups_in(data, self._windows, self._literals, groups, asked, self._marks))
+
     def _grow(self) -> None:
         """Double the room for sets."""
         old, count = self._sets, len(self)

@@ -267,3 +267,49 @@ def scan(
             return turn
         found[turn] = number
     return len(which)
+
+
+@compiled
+def groups_in(
+    data: np.ndarray,
+    windows: Windows,
+    literals: Literals,
+    groups: np.ndarray,
+    wanted: Any,
+    marks: np.ndarray,
+) -> Any:
+    """Give the groups of which a literal may stand anywhere in some bytes, where a text begins or not.
+
+    A group that is left out is certain; one that is given may have a literal across two texts, or one of
+    characters that have to be folded.
+
+    Args:
+        data: uint8, texts, one after the other or with anything between.
+        windows: Where to look for which literal.
+        literals: What to look for.
+        groups: uint64, a bit for each group that a literal is of.
+        wanted: uint64, the groups that are asked for.
+        marks: int64, room for the places of a piece and one more.
+    """
+    at, end, found = _I64(0), _I64(len(data)), _ZERO
+    while at < end:
+        high = min(at + PIECE, end)
+        marked, ascii_only = _sieve(data, at, high, windows, marks)
+        if not ascii_only and _takes_more(data, max(at - 1, 0), high, literals.wide):
+            return _U64(wanted)
+        for mark in range(marked):
+            place = marks[mark]
+            entry = _U32((_window(data, place) & windows.mask) * _SPREAD) >> windows.shift
+            for k in range(windows.start[entry], windows.start[entry + 1]):
+                literal = windows.listed[k]
+                first = place - windows.back[k]
+                size = literals.size[literal]
+                if first < 0 or first + size > end or groups[literal] & wanted & ~found == _ZERO:
+                    continue
+                cased = literals.how[literal] & CASED != 0
+                if _is_at(data, first, literals.text, literals.start[literal], size, cased):
+                    found |= groups[literal] & wanted
+                    if found == wanted:
+                        return found
+        at = high
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from rms_flows.sigma import columns
 from rms_flows.sigma.codes import mark, tally
+from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
 
 KEYWORDS = ""
@@ -35,8 +36,8 @@ _ALL: Final = np.empty(0, dtype=bool)
 _EVERY: Final = np.empty(0, dtype=np.intp)
 """Stand for all rows, as a mask and by their numbers."""
 
-Column = tuple[str, columns.Encoded]
-"""A column's name and what it holds."""
+Column = tuple[str, columns.Encoded, np.ndarray]
+"""A column's name, what it holds, and the rows that are looked at: a mask, or empty for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,13 @@ class Memory:
 
     Args:
         verdicts: Field (or KEYWORDS) → the memory of its values.
+        keywords: What any text is asked.
     """
 
-    def __init__(self, verdicts: Mapping[str, Verdicts]) -> None:
+    def __init__(self, verdicts: Mapping[str, Verdicts], keywords: Keywords) -> None:
         self.verdicts = verdicts
+        self.keywords = keywords
+        self._searched: dict[str, tuple[pa.Array, int, int]] = {}
         self._last: dict[tuple[str, str], _Known] = {}
         self._left = ENOUGH
 
@@ -92,18 +96,37 @@ class Memory:
         if batch.nbytes > ENOUGH:
             self._left = 0
 
-    def of(self, asked: str, looked_at: Sequence[Column], rows: np.ndarray) -> list[Judged]:
-        """Judge columns, those rows that are looked at: a mask, or empty for all.
+    def keyword_groups(self, name: str, column: pa.Array, wanted: int) -> int:
+        """Give the groups of rules of which a keyword may be true of a text of a column, of those wanted."""
+        if not pa.types.is_dictionary(column.type):
+            return self.keywords.groups_in_column(column, wanted)
+        last = self._searched.get(name)
+        if last is None or last[1] != wanted or not columns.same_memory(last[0], column.dictionary):
+            found = self.keywords.groups_in_column(column, wanted)
+            last = self._searched[name] = (column.dictionary, wanted, found)
+        return last[2]
 
-        Of KEYWORDS, columns without any are left out.
+    def of(self, asked: str, looked_at: Sequence[Column]) -> list[Judged]:
+        """Judge columns, those rows that are looked at.
+
+        Of KEYWORDS, columns without any are left out, and what is not looked at counts as absent.
 
         Batches may share a dictionary: of its values each is judged once, and only when a row has it.
         """
-        known = [self._known(asked, name, encoded) for name, encoded in looked_at]
-        found = [_judged(k, encoded.codes, rows) for k, (_, encoded) in zip(known, looked_at, strict=True)]
+        known = [self._known(asked, name, encoded) for name, encoded, _ in looked_at]
+        found = [
+            _judged(one, encoded.codes, rows)
+            for one, (_, encoded, rows) in zip(known, looked_at, strict=True)
+        ]
         missing = (np.flatnonzero((one.verdicts == _UNKNOWN) & (one.rows_of > 0)) for one in found)
         self._judge(self.verdicts[asked], list(zip(known, missing, strict=True)))
-        return [one for one in found if not one.is_absent()] if asked == KEYWORDS else found
+        if asked == KEYWORDS:
+            return [
+                replace(one, verdicts=np.maximum(one.verdicts, ABSENT))
+                for one in found
+                if not one.is_absent()
+            ]
+        return found
 
     def _known(self, asked: str, column: str, encoded: columns.Encoded) -> _Known:
         generation, values = self.verdicts[asked].generation, encoded.values
@@ -184,6 +207,7 @@ class Scope:
     def __post_init__(self) -> None:
         self._misfits = columns.Misfits(self.batch)
         self._mark = np.zeros(self.batch.num_rows, dtype=bool)
+        self.routed = np.zeros((0, self.batch.num_rows), dtype=bool)
         self.all_rows = np.arange(self.batch.num_rows)
 
     def route(self, routed: np.ndarray, askers: Mapping[tuple[int, ...], Sequence[str]]) -> None:
@@ -213,16 +237,30 @@ class Scope:
 
     def _judge(self, asked: str, rows: np.ndarray) -> list[Judged]:
         if asked == KEYWORDS:
-            named, odd = list(columns.text_columns(self.batch)), self._misfits.texts
+            looked_at, odd = self._with_keywords(), self._misfits.texts
         else:
             column = columns.find(self.batch, asked)
-            named = [] if column is None or columns.is_empty(column) else [(asked, column)]
+            there = column is not None and not columns.is_empty(column)
+            looked_at = [(asked, self._encode(asked, column), rows)] if there else []
             odd = self._misfits.fields.get(asked, [])
-        found = self.memory.of(asked, [(name, self._encode(name, column)) for name, column in named], rows)
+        found = self.memory.of(asked, looked_at)
         if odd and asked == KEYWORDS:
             found.append(self._with(asked, None, odd))
         elif odd:
             found = [self._with(asked, found[0] if found else None, odd)]
+        return found
+
+    def _with_keywords(self) -> list[Column]:
+        """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""
+        masks = self.memory.keywords.rows_of_groups(self.routed)
+        wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
+        found = []
+        for name, column in columns.text_columns(self.batch) if wanted else ():
+            groups = self.memory.keyword_groups(name, column, wanted)
+            if groups:
+                parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
+                rows = np.any(parts, axis=0) if all(map(len, parts)) else _ALL
+                found.append((name, self._encode(name, column), rows))
         return found
 
     def _with(self, asked: str, column: Judged | None, odd: Sequence[tuple[int, Value]]) -> Judged:

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import re2
-
 from rms_flows.sigma.fold import fold
-from rms_flows.sigma.literals import Literals, Pattern, fitting
+from rms_flows.sigma.literals import Literals
 from rms_flows.sigma.predicate import (
     Network,
     Number,
@@ -26,6 +24,7 @@ from rms_flows.sigma.predicate import (
     Unit,
     Wildcards,
 )
+from rms_flows.sigma.regex import Patterns
 
 ORDERS: Final[dict[Order, Callable[[Any, Any], bool]]] = {
     "eq": operator.eq,
@@ -78,7 +77,7 @@ class Tester:
         self._numbers: list[tuple[int, Number]] = []
         self._times: list[tuple[int, TimePart]] = []
         self._networks: list[tuple[int, Any]] = []
-        self._regexes: list[Pattern] = []
+        self._regexes = Patterns()
         for identity, predicate in enumerate(predicates):
             match predicate:
                 case Text() | Wildcards():
@@ -92,7 +91,7 @@ class Tester:
                 case Network(cidr):
                     self._networks.append((identity, ipaddress.ip_network(cidr)))
                 case Regex(pattern):
-                    self._regexes.append((identity, re2.compile(pattern)))
+                    self._regexes.add(identity, pattern)
         self.folded.close()
         self.cased.close()
         self.present = frozenset(present)
@@ -109,7 +108,7 @@ class Tester:
 
     def others(self, text: str) -> list[int]:
         """Give those that are true of `text` and no matter of literals."""
-        found = list(fitting(self._regexes, text))
+        found = self._regexes.hits(text)
         if self._numbers and (value := number(text)) is not None:
             found.extend(i for i, asked in self._numbers if ORDERS[asked.order](value, asked.number))
         for identity, asked in self._times:

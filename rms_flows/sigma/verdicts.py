@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,17 +39,41 @@ Value = str | tuple[str, ...]
 """A text, or the texts of a list field: any element counts."""
 
 
-def holds(node: Expression, hits: frozenset[int], index: dict[Predicate, int]) -> bool:
-    """Evaluate a question, given which predicates are true."""
+class _Question(NamedTuple):
+    """A question ready to be answered: sets of predicates instead of a leaf each.
+
+    Args:
+        every: Whether all has to be true, else anything of it.
+        predicates: Indices of predicates.
+        parts: What isn't a predicate.
+        negated: Whether it is the opposite that is asked.
+    """
+
+    every: bool
+    predicates: frozenset[int]
+    parts: tuple[_Question, ...]
+    negated: bool = False
+
+    def holds(self, hits: frozenset[int]) -> bool:
+        """Tell whether it is true, given which predicates are."""
+        if self.every:
+            true = self.predicates <= hits and all(part.holds(hits) for part in self.parts)
+        else:
+            true = not self.predicates.isdisjoint(hits) or any(part.holds(hits) for part in self.parts)
+        return true is not self.negated
+
+
+def _question(node: Expression, index: dict[Predicate, int]) -> _Question:
     match node:
-        case And(parts):
-            return all(holds(part, hits, index) for part in parts)
-        case Or(parts):
-            return any(holds(part, hits, index) for part in parts)
+        case And(parts) | Or(parts):
+            tests = frozenset(index[part.predicate] for part in parts if isinstance(part, Test))
+            rest = tuple(_question(part, index) for part in parts if not isinstance(part, Test))
+            return _Question(isinstance(node, And), tests, rest)
         case Not(part):
-            return not holds(part, hits, index)
+            inner = _question(part, index)
+            return inner._replace(negated=not inner.negated)
         case Test(_, predicate):
-            return index[predicate] in hits
+            return _Question(True, frozenset((index[predicate],)), ())
         case Same():
             raise AssertionError("a comparison of two fields is no question about one")
 
@@ -66,14 +90,14 @@ class Verdicts:
         distinct = dict.fromkeys(leaf.predicate for leaf in tests if isinstance(leaf, Test))
         self._index = {predicate: i for i, predicate in enumerate(distinct)}
         self._tester = Tester(list(distinct))
-        self._questions = questions
         self.questions = len(questions)
         self._touched: list[list[int]] = [[] for _ in distinct]  # predicate → questions that ask it
         for number, question in enumerate(questions):
             for leaf in leaves(question):
                 if isinstance(leaf, Test):
                     self._touched[self._index[leaf.predicate]].append(number)
-        self._default = np.array([holds(q, frozenset(), self._index) for q in questions], dtype=bool)
+        self._questions = [_question(question, self._index) for question in questions]
+        self._default = np.array([q.holds(frozenset()) for q in self._questions], dtype=bool)
         self._searcher: Searcher | None = None
         self.generation = -1
         self.forget()
@@ -201,7 +225,7 @@ class Verdicts:
             self._start = np.append(self._start, np.zeros_like(self._start[1:]))
         self._truth[:, number] = self._default
         for question in {q for hit in hits for q in self._touched[hit]}:
-            self._truth[question, number] = holds(self._questions[question], hits, self._index)
+            self._truth[question, number] = self._questions[question].holds(hits)
         true = np.flatnonzero(self._truth[:, number])
         begin = self._start[number]
         end = self._start[number + 1] = begin + len(true)

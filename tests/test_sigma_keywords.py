@@ -1,0 +1,87 @@
+"""Which rules' keywords may be in a column, told by its bytes, against a search of each text."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rms_flows import sigma
+from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
+from rms_flows.sigma.fold import fold
+from rms_flows.sigma.keywords import Keywords
+from rms_flows.sigma.predicate import Present, Regex, Text, Wildcards
+from rms_flows.sigma.rules import Rule, RuleSet
+from rms_flows.sigma.scope import Memory
+
+WORD = st.text("aB-k\u212aéÉ", min_size=1, max_size=3)
+TEXTS = st.lists(st.none() | st.text("aBbAk-K\u212aéÉ", max_size=12), max_size=6)
+
+
+def keyword(word, *, cased=False, how="contains"):
+    return Leaf(None, Text(how, word if cased else fold(word), cased))
+
+
+@given(
+    st.lists(st.tuples(WORD, st.booleans(), st.sampled_from([None, 0, 1, 2])), max_size=6),
+    TEXTS,
+    st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]),
+    st.integers(0, 15),
+)
+def test_what_is_left_out_has_no_keyword(asked, texts, kind, wanted):
+    keywords = Keywords((keyword(word, cased=cased), route) for word, cased, route in asked)
+    groups = {route: number for number, route in enumerate(dict.fromkeys(route for *_, route in asked))}
+    column = pa.array([None, "-", *texts], kind).slice(2)
+    found = keywords.groups_in_column(column, wanted)
+    assert found & ~wanted == 0
+    for word, cased, route in asked:
+        true = any((word in text) if cased else (fold(word) in fold(text)) for text in texts if text)
+        if true and wanted >> groups[route] & 1:
+            assert found >> groups[route] & 1
+
+
+def test_most_columns_are_left_out():
+    keywords = Keywords([(keyword("mimikatz"), None), (keyword("evil", how="is"), 3)])
+    assert keywords.groups_in_column(pa.array(["calc.exe", None, "", "é"]), 3) == 0
+    assert keywords.groups_in_column(pa.array(["MimiKatz", "no evil"]), 3) == 3
+    assert keywords.groups_in_column(pa.array([["a"], ["mimikatz"]]), 3) == 1
+    assert keywords.groups_in_column(pa.array(["mimikatz"] * 2)[:0], 3) == 0
+    assert keywords.groups_in_column(pa.array([None], pa.string()), 3) == 0
+
+
+@pytest.mark.parametrize("predicate", [Regex("a+"), Present(), Text("is", ""), Wildcards(r"(?s)\A.\z", "")])
+def test_what_needs_no_literal_may_be_anywhere(predicate):
+    keywords = Keywords([(Leaf(None, predicate), 0), (keyword("x"), 1)])
+    assert keywords.groups_in_column(pa.array(["-"]), 3) == 1
+    assert keywords.groups_in_column(pa.array([""]), 2) == 0
+
+
+def test_rules_of_more_log_sources_than_there_are_groups_share_them():
+    keywords = Keywords((keyword(f"<{route}>"), route) for route in range(70))
+    routed = np.eye(70, dtype=bool)
+    masks = keywords.rows_of_groups(routed)
+    assert len(masks) == 64
+    assert np.flatnonzero(masks[1]).tolist() == [1, 65]
+    assert keywords.groups_in_column(pa.array(["<65>"]), (1 << 64) - 1) == 2
+
+
+def test_what_one_log_source_looks_at_is_no_hit_of_another(both_searches):
+    """Only rows of a log source whose keyword is there are judged; the rest has no keyword, be it known or not."""
+    routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
+    meanings = [keyword("evil"), keyword("odd")]
+    pairs = enumerate(zip(meanings, routes, strict=True))
+    rules = (Rule(str(i), "t", None, "low", (), "", "f", 1, m, route=r) for i, (m, r) in pairs)
+    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    batch = pa.record_batch({"log": ["a", "b", "a", "b"], "x": ["evil", "fine", "odd", "evil"]})
+    for _ in range(2):
+        found = plan.match(batch)
+        assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(0, 0)]
+
+
+def test_a_dictionary_that_comes_again_is_searched_once(monkeypatch):
+    keywords = Keywords([(keyword("evil"), None)])
+    memory = Memory({}, keywords)
+    column = pa.array(["evil", "fine", None]).dictionary_encode()
+    assert memory.keyword_groups("x", column, 1) == 1
+    monkeypatch.setattr(Keywords, "groups_in_column", lambda *_: pytest.fail("searched again"))
+    assert memory.keyword_groups("x", column.slice(1), 1) == 1
