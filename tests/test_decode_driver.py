@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from rms_flows import decode as decoding_room
 from rms_flows.decode import FORMATS, driver, json_lines
-from rms_flows.decode.contract import Format, Parsed
+from rms_flows.decode.contract import Context, Format, Parsed
+from rms_flows.decode.framing import Frame
 from rms_flows.decode.json_lines import JsonDecoder
+from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
@@ -264,3 +266,54 @@ def test_text_gives_its_head_again_when_the_stream_breaks_behind_it():
     assert text.read(10) == b"abc"
     with pytest.raises(OSError, match="x"):
         text.read(10)
+
+
+def test_a_raw_record_that_another_collector_kept_is_bytes():
+    got = run(b'{"@timestamp": "2026-01-01T00:00:00Z", "event": {"original": "a \\u00e9"}}\n' * 2)
+    assert got.rows["event.original"].to_pylist() == ["a \u00e9".encode()] * 2
+
+
+def framed(*records, archived):
+    frame = Frame(Records.of(records), 0, origins=pa.array([f"logs/{n}" for n in range(len(records))]))
+    return driver.Inlet(Context("logs", archived=archived), json_lines.FORMAT).take(frame)
+
+
+def test_records_with_names_are_known_by_them():
+    got = framed(
+        LINE % (1, 1), LINE % (1, 1), b"{}", b'{"@timestamp": 0, "event": {"id": "own"}}', archived=False
+    )
+    assert got.rows["rms.origin"].to_pylist() == ["logs/0", "logs/1", "logs/3"]
+    assert len({*got.rows["event.id"].to_pylist()}) == 3
+    assert got.rows["event.id"][2].as_py() == "own"
+    assert got.dead["rms.origin"].to_pylist() == ["logs/2"]
+    assert got.counts.duplicates == got.counts.conflicts == 0
+
+
+OWN = (
+    b'{"@timestamp":"2026-01-01T00:00:00Z","event.id":"i","rms.source":"hub","rms.trust":"trusted",'
+    b'"event.ingested":"2026-01-01T00:00:01Z","rms.origin":"a.log#1","rms.misfit":"{\\"source.port\\":1.5}",'
+    b'"rms.late":true,"event.original":"AP8=","rms.other":"x"}'
+)
+
+
+def test_what_we_archived_keeps_its_envelope_and_nothing_else_does():
+    got = framed(
+        OWN,
+        b'{"@timestamp":"2026-01-01T00:00:00Z","source.port":"x","event.original":"no base64"}',
+        archived=True,
+    )
+    [row, other] = got.rows.to_pylist()
+    assert (row["rms.source"], row["rms.trust"], row["rms.origin"]) == ("hub", "trusted", "a.log#1")
+    assert row["event.ingested"].isoformat() == "2026-01-01T00:00:01+00:00"
+    assert (row["event.id"], row["rms.late"], row["event.original"]) == ("i", True, b"\x00\xff")
+    assert (row["rms.misfit"], other["rms.misfit"]) == ('{"source.port":1.5}', '{"source.port":"x"}')
+    assert (other["rms.source"], other["rms.origin"], other["event.original"]) == (
+        None,
+        "logs/1",
+        b"no base64",
+    )
+    assert row["document.rms.other"] == "x"
+    assert got.counts.misfits == 2
+    [row] = framed(OWN, archived=False).rows.to_pylist()
+    assert (row["rms.source"], row["rms.trust"], row["rms.origin"]) == (None, None, "logs/0")
+    assert (row["document.rms.trust"], row["event.original"]) == ("trusted", b"AP8=")

@@ -259,7 +259,7 @@ def test_uris_say_how_to_read():
         ("parquet:a?format=json", "Parquet is not decoded, so format= can't change it"),
         (
             "kafka://localhost/x",
-            "nothing can read 'kafka'; there are file:, parquet:, dead-letters: and, for streams, follow:",
+            "nothing can read 'kafka'; there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
         ),
     ],
 )

@@ -136,6 +136,12 @@ def _lost(texts: pa.Array, found: pa.Array, written: Kinds | None) -> np.ndarray
     return lost if written is None else lost & (written != 1 + NULL)
 
 
+def _bytes(texts: pa.Array, written: Kinds | None, _options: Options) -> Typed:
+    """Take the bytes of a text, which is a raw record that another collector kept."""
+    found = _strings(texts, written)
+    return Typed(found.values.cast(pa.binary()), found.misfit)
+
+
 def _stamps(texts: pa.Array, written: Kinds | None, options: Options) -> Typed:
     values = clock.parse(texts, options).values
     return Typed(values, _lost(texts, values, written))
@@ -177,6 +183,7 @@ _READERS: Mapping[pa.DataType, Callable[[pa.Array, Kinds | None, Options], Typed
     pa.int64(): _numbers(r"^-?(?:0|[1-9]\d{0,18})(?:\.0+)?$", pa.int64()),
     pa.float64(): _numbers(r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$", pa.float64()),
     pa.bool_(): _booleans,
+    pa.binary(): _bytes,
     TIMESTAMP: _stamps,
     TEXTS: _lists,
 }

@@ -85,11 +85,14 @@ class Context:
         name: Name of the input without folders or credentials (`auth.log`, `a.zip!b.json`).
         options: How to read it.
         columns: Columns that the flow needs; None means all. A decoder may give more, never fewer.
+        archived: The records are observations that we wrote: what they say in the envelope's columns holds.
+            Of any other record nobody believes what it says it is trusted for.
     """
 
     name: str
     options: Options = Options()
     columns: frozenset[str] | None = None
+    archived: bool = False
 
 
 class Decoder(Protocol):
@@ -110,6 +113,8 @@ class Format:
         sniff: Bytes of the first 64 KiB → 0 (not this) to 100 (surely this); the more specific format
             scores higher.
         open: Makes the decoder for one input.
+        times: Where the time of an event stands in a record that is one JSON object: the first of these
+            fields that it has. None for other records.
     """
 
     name: str
@@ -117,6 +122,7 @@ class Format:
     framing: Framing
     sniff: Callable[[bytes], int]
     open: Callable[[Context], Decoder]
+    times: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import codecs
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
@@ -129,15 +131,21 @@ def decode(
     cut = known.framing
     if lines or text.endless or (cut == "documents" and framing.documents_are_lines(text.head)):
         cut = "lines"
-    inlet = _Inlet(context, known, ingested)
+    inlet = Inlet(context, known, ingested)
     for frame in framing.frames(text, cut, context.options.max_record, passing=True):
         yield inlet.take(frame)
 
 
-class _Inlet:
-    """What one input remembers from frame to frame."""
+class Inlet:
+    """Decodes one input frame by frame, and remembers what it has to.
 
-    def __init__(self, context: Context, known: Format, ingested: datetime | None) -> None:
+    Args:
+        context: What is known of the input.
+        known: Its format.
+        ingested: When it reached us, where that is known; never the clock.
+    """
+
+    def __init__(self, context: Context, known: Format, ingested: datetime | None = None) -> None:
         self._context = context
         self._decoder = known.open(context)
         self._format = known.name
@@ -184,23 +192,25 @@ class _Inlet:
             "event.ingested": pa.repeat(self._ingested, len(record)),
             "event.id": ids,
             "event.dataset": self._dataset(typed.columns.get("event.dataset"), len(record)),
-            "rms.origin": self._origins(record),
+            "rms.origin": self._origins(frame, record),
         }
         made = {
             name: pa.nulls(len(record), kind) if envelope.get(name) is None else envelope[name].cast(kind)
             for name, kind in ENVELOPE.items()
         }
+        if self._context.archived:
+            made |= {name: _filled(typed.columns[name], made[name]) for name in _KEPT & typed.columns.keys()}
         made |= {name: typed.columns[name] for name in sorted(typed.columns) if name not in made}
+        if self._context.archived and _ORIGINAL in made:
+            made[_ORIGINAL] = pa.array(map(_from_base64, made[_ORIGINAL].to_pylist()), pa.binary())
         if self._context.options.keep_original:
-            made["event.original"] = pa.array(
-                [frame.records[place] for place in record.tolist()], pa.binary()
-            )
+            made[_ORIGINAL] = pa.array([frame.records[place] for place in record.tolist()], pa.binary())
         if typed.misfits is not None:
-            made[MISFIT] = typed.misfits
+            made[MISFIT] = _filled(typed.misfits, made.get(MISFIT))
         batch = pa.RecordBatch.from_pydict(made)
         if kept is not None:
             batch = batch.filter(pa.array(kept))
-        if typed.misfits is not None:
+        if MISFIT in made:
             counts.misfits = batch.num_rows - batch[MISFIT].null_count
         return batch
 
@@ -208,6 +218,10 @@ class _Inlet:
         self, frame: Frame, own: pa.Array | None, record: np.ndarray, counts: Counts
     ) -> tuple[pa.Array, np.ndarray | None]:
         """Give ids and, where there are duplicates, which rows to keep."""
+        if frame.origins is not None:  # one of each there is, whatever came before
+            lacking = own is None or own.null_count
+            made = identity.named(frame.origins, record) if lacking else own
+            return (made if own is None else pc.coalesce(own, made)), None
         made = self._made(frame, record)
         if own is None or own.null_count == len(own):
             return made, None
@@ -245,7 +259,9 @@ class _Inlet:
             return pc.coalesce(found.cast(pa.string()), declared).dictionary_encode().cast(DICTIONARY)
         return found
 
-    def _origins(self, record: np.ndarray) -> pa.Array:
+    def _origins(self, frame: Frame, record: np.ndarray) -> pa.Array:
+        if frame.origins is not None:
+            return frame.origins.take(pa.array(record))
         return identity.origins(self._context.name, record + self._number)
 
     def _dead(self, frame: Frame, failures: Sequence[Failure]) -> pa.RecordBatch:
@@ -260,12 +276,36 @@ class _Inlet:
         columns = {
             "event.ingested": pa.repeat(self._ingested, len(found)),
             "rms.source": pa.nulls(len(found), DICTIONARY),
-            "rms.origin": self._origins(np.array([number for number, *_ in found], np.int64)),
+            "rms.origin": self._origins(frame, np.array([number for number, *_ in found], np.int64)),
             "error.type": pa.array([kind for _, kind, _, _ in found], DICTIONARY),
             "error.message": pa.array([reason for _, _, reason, _ in found], pa.string()),
             "event.original": pa.array([data for *_, data in found], pa.binary()),
         }
         return pa.RecordBatch.from_pydict(columns, schema=DEAD_LETTER)
+
+
+_KEPT: Final = frozenset({"event.ingested", "rms.source", "rms.origin", "rms.trust"})
+
+
+_ORIGINAL: Final = "event.original"
+
+
+def _from_base64(text: bytes | None) -> bytes | None:
+    """Read what `ndjson_sink.json_lines` writes for bytes; what is none stays as it is."""
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return text
+
+
+def _filled(values: pa.Array, others: pa.Array | None) -> pa.Array:
+    """Put others where there are no values."""
+    if others is None or not values.null_count:
+        return values
+    if not pa.types.is_dictionary(values.type):
+        return pc.coalesce(values, others)
+    texts = pc.coalesce(values.cast(pa.string()), others.cast(pa.string()))
+    return texts.dictionary_encode().cast(DICTIONARY)
 
 
 def _only_text(records: Records) -> tuple[Records, np.ndarray, list[Failure]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from rms_flows.decode.contract import Framing
@@ -64,12 +65,15 @@ class Frame:
         offset: Where their bytes begin in the input.
         torn: What could not be framed.
         size: Bytes that the frame took from the input.
+        origins: Strings, shape (records,): where each lies, if that is told by a name of its own, as of a
+            document in an index; no two are the same. None where a record is known by its place.
     """
 
     records: Records
     offset: int
     torn: list[Torn] = field(default_factory=list)
     size: int = 0
+    origins: pa.StringArray | None = None
 
     @property
     def offsets(self) -> np.ndarray:

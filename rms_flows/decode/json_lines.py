@@ -14,7 +14,7 @@ from rms_flows.decode import clock, json_slow
 from rms_flows.decode.contract import Context, Decoder, Failure, Format, Options, Parsed
 from rms_flows.decode.json_slow import Column
 from rms_flows.decode.records import Records
-from rms_flows.schema import TIMESTAMP
+from rms_flows.schema import ENVELOPE, OPTIONAL_ENVELOPE, TIMESTAMP
 
 if TYPE_CHECKING:
     from rms_flows.decode.json_scan import Scanner
@@ -30,6 +30,9 @@ TIMES: Final = (
 """Where the time of an event stands when nothing is declared: the first of these that the row has."""
 
 Columns = dict[str, Column]
+
+
+_OURS: Final = ENVELOPE.keys() | OPTIONAL_ENVELOPE.keys()
 
 
 def _nothing(_needed: frozenset[str]) -> frozenset[str]:
@@ -69,13 +72,15 @@ class JsonDecoder:
         self._scanner: Scanner | None = None
         self._wanted: frozenset[str] | None = None
         if context.columns is not None:
-            own = {"event.id", "event.dataset", *self._times}
+            own = {"event.id", "event.dataset", *self._times, *(_OURS if context.archived else ())}
             self._wanted = context.columns | shape.needs(context.columns) | own
 
     def parse(self, records: Sequence[bytes]) -> Parsed:
         """Turn documents into columns."""
         found = self._read(records)
-        columns = self._shape.finish({_outer(n): c for n, c in found.columns.items()}, self._context)
+        known = _OURS if self._context.archived else frozenset[str]()
+        columns = {name if name in known else _outer(name): c for name, c in found.columns.items()}
+        columns = self._shape.finish(columns, self._context)
         times = _times(columns, self._times, len(found.record), self._context.options)
         parsed = Parsed(
             columns={
@@ -186,4 +191,4 @@ def _open(context: Context) -> Decoder:
     return JsonDecoder(context, Shape())
 
 
-FORMAT = Format("json", "JSON documents: ECS or any other, flat or nested", "documents", _sniff, _open)
+FORMAT = Format("json", "JSON documents: ECS or any other, flat or nested", "documents", _sniff, _open, TIMES)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.decode.contract import Context, Decoder, Format
-from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, sniff_keys
+from rms_flows.decode.json_lines import TIMES, Columns, JsonDecoder, Shape, sniff_keys
 from rms_flows.decode.json_slow import Column
 from rms_flows.decode.kinds import FLOAT, PLAIN
 
@@ -104,4 +104,4 @@ def _open(context: Context) -> Decoder:
     return JsonDecoder(context, Shape(needs=_needs, finish=_finish))
 
 
-FORMAT = Format("metricbeat", "Metricbeat documents, 5.x to 8.x", "documents", _sniff, _open)
+FORMAT = Format("metricbeat", "Metricbeat documents, 5.x to 8.x", "documents", _sniff, _open, TIMES)

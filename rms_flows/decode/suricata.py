@@ -10,6 +10,8 @@ from rms_flows.decode.contract import Context, Decoder, Format
 from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, sniff_keys
 from rms_flows.decode.json_slow import Column
 
+_TIMES: Final = ("timestamp", "@timestamp")
+
 _NAMES: Final = {
     "src_ip": "source.ip",
     "src_port": "source.port",
@@ -51,7 +53,7 @@ def _sniff(head: bytes) -> int:
 
 
 def _open(context: Context) -> Decoder:
-    return JsonDecoder(context, Shape(("timestamp", "@timestamp"), _needs, _finish))
+    return JsonDecoder(context, Shape(_TIMES, _needs, _finish))
 
 
-FORMAT = Format("suricata", "Suricata EVE JSON", "documents", _sniff, _open)
+FORMAT = Format("suricata", "Suricata EVE JSON", "documents", _sniff, _open, _TIMES)

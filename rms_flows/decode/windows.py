@@ -56,5 +56,10 @@ def _open(context: Context) -> Decoder:
 
 
 FORMAT = Format(
-    "windows", "Windows events as flat JSON (Sysmon, Security, PowerShell …)", "documents", _sniff, _open
+    "windows",
+    "Windows events as flat JSON (Sysmon, Security, PowerShell …)",
+    "documents",
+    _sniff,
+    _open,
+    TIMES,
 )

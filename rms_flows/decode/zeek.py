@@ -54,7 +54,7 @@ def _open_json(context: Context) -> Decoder:
     return JsonDecoder(context, Shape(_TIMES, _needs, _finish))
 
 
-JSON = Format("zeek-json", "Zeek logs as JSON", "documents", _sniff_json, _open_json)
+JSON = Format("zeek-json", "Zeek logs as JSON", "documents", _sniff_json, _open_json, _TIMES)
 
 
 class ZeekDecoder:

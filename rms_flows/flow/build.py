@@ -75,7 +75,9 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     beside = Path(dead_letters.uri).resolve()
     return Plan(
         sources=tuple(
-            _source(one, data_folder, choices, Request(needs[one.id], windows[one.id]))
+            _source(
+                one, data_folder, choices, Request(needs[one.id], windows[one.id], ordered=choices.endless)
+            )
             for one in flow.sources
         ),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),

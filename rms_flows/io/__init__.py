@@ -8,6 +8,8 @@ from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
 from rms_flows.io import uri as uris
 from rms_flows.io.contract import Sink, Source
+from rms_flows.io.elasticsearch import address as elastic
+from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.io.files import FileSource
 from rms_flows.io.follow import FollowSource
 from rms_flows.io.lines import lines, reports_as
@@ -28,7 +30,8 @@ def open_source(
     """Open what a URI names for reading; nothing is read yet.
 
     Args:
-        uri: `[file:]PATH`, `parquet:FOLDER`, `dead-letters:PATH` or `follow:PATH`, with options after a `?`.
+        uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `dead-letters:PATH` or
+            `follow:PATH`, with options after a `?`.
         base: Where relative paths begin.
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
@@ -51,6 +54,8 @@ def open_source(
         )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
+    if address.scheme in {"elasticsearch", "elasticsearch+https"}:
+        return ElasticsearchSource(elastic.address(address, pattern=True), known)
     if address.scheme == "follow" and endless:
         return FollowSource(address.path, known)
     if address.scheme == "follow":
@@ -62,7 +67,7 @@ def open_source(
     raise DocumentError(
         f"nothing can read {address.scheme!r}",
         where=uri,
-        remedy="there are file:, parquet:, dead-letters: and, for streams, follow:",
+        remedy="there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
     )
 
 

@@ -45,10 +45,13 @@ class Request:
     Args:
         columns: Columns to read, None for all; the envelope always comes.
         window: Events outside may be left out; the flow drops what comes too much.
+        ordered: A stream reads: fragments and the rows in them have to come in an order that the same data
+            always has, which should be that of time.
     """
 
     columns: frozenset[str] | None = None
     window: Window = field(default_factory=Window)
+    ordered: bool = False
 
 
 class Source(Protocol):

@@ -1,0 +1,138 @@
+"""What a search finds in parts that can be read apart: the same documents in each, whoever looks and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from rms_flows.io.contract import Window
+from rms_flows.io.elasticsearch.cluster import Cluster
+from rms_flows.io.elasticsearch.pages import WHOLE, Search
+
+ROWS: Final = 200_000
+"""Documents of a part, about: enough for its start not to tell, few enough to be a share of the work."""
+
+_BUCKETS: Final = 1_000
+_INDICES: Final = 10_000
+_DAY: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some documents.
+
+    Args:
+        key: Names them within the source.
+        rows: How many there are.
+        search: How they are found.
+    """
+
+    key: str
+    rows: int
+    search: Search
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Documents whose time lies in [start, end), milliseconds since 1970."""
+
+    start: int
+    end: int
+    rows: int
+
+
+def by_time(cluster: Cluster, search: Search, time: str, window: Window, *, local: bool) -> list[Part]:
+    """Divide a window into spans of time, and set apart what the server knows no time of.
+
+    Args:
+        cluster: Who answers.
+        search: What to divide.
+        time: Field of the time, a date in all indices.
+        window: What is wanted; what has no time for the server may have one for a decoder.
+        local: Stamps without a zone may not be UTC, which the server takes them for.
+    """
+    start, end = bounds(window, local=local)
+    inside = search if start is None and end is None else _with(search, _between(time, start, end))
+    parts = [
+        Part(f"{span.start}-{span.end}", span.rows, _with(search, _between(time, span.start, span.end)))
+        for span in _spans(cluster, inside, time)
+    ]
+    lacking = replace(_with(search, {"bool": {"must_not": {"exists": {"field": time}}}}), order=None)
+    said = cluster.call("POST", f"/{search.index}/_count", {"query": lacking.query})
+    return [*parts, Part(f"no {time}", said.json(dict)["count"], lacking)]
+
+
+def by_index(cluster: Cluster, search: Search) -> list[Part]:
+    """Take each index for a part."""
+    counts = {"indices": {"terms": {"field": "_index", "size": _INDICES}}}
+    found = _aggregated(cluster, search, counts)["indices"]["buckets"]
+    rows = {one["key"]: one["doc_count"] for one in found}
+    return [Part(index, rows[index], replace(search, index=index)) for index in sorted(rows)]
+
+
+def bounds(window: Window, *, local: bool) -> tuple[int | None, int | None]:
+    """Give a window in whole milliseconds, none of it left out.
+
+    Example:
+        >>> bounds(Window(1_500, 2_500), local=False), bounds(Window(end=0), local=True)
+        ((1, 3), (None, 86400000))
+    """
+    spare = _DAY if local else 0
+    start = None if window.start is None else window.start // 1_000 - spare
+    end = None if window.end is None else -(-window.end // 1_000) + spare
+    return start, end
+
+
+def _with(search: Search, clause: Mapping[str, Any]) -> Search:
+    return replace(search, filters=[*search.filters, clause])
+
+
+def _between(time: str, start: int | None, end: int | None) -> dict[str, Any]:
+    ends = {word: bound for word, bound in (("gte", start), ("lt", end)) if bound is not None}
+    return {"range": {time: {**ends, "format": "epoch_millis"}}}
+
+
+def _aggregated(cluster: Cluster, search: Search, aggregations: Mapping[str, Any]) -> dict[str, Any]:
+    body = {"size": 0, "track_total_hits": False, "query": search.query, "aggs": aggregations}
+    said = cluster.call("POST", f"/{search.index}/_search", body, WHOLE)
+    found: dict[str, Any] = said.json(dict)["aggregations"]
+    return found
+
+
+def _spans(cluster: Cluster, search: Search, time: str) -> list[Span]:
+    """Divide what a search finds into spans of about `ROWS` documents, one after the other in time."""
+    ends = _aggregated(cluster, search, {word: {word: {"field": time}} for word in ("min", "max")})
+    first, last = ends["min"]["value"], ends["max"]["value"]
+    return [] if first is None else list(_joined(_counted(cluster, search, time, int(first), int(last) + 1)))
+
+
+def _counted(cluster: Cluster, search: Search, time: str, start: int, end: int) -> Iterator[Span]:
+    """Count the documents of short spans, and of shorter ones where there are too many."""
+    step = -(-(end - start) // _BUCKETS)
+    histogram = {
+        "field": time,
+        "fixed_interval": f"{step}ms",
+        "offset": f"{start % step}ms",
+        "min_doc_count": 1,
+    }
+    inside = _with(search, _between(time, start, end))
+    found = _aggregated(cluster, inside, {"spans": {"date_histogram": histogram}})["spans"]["buckets"]
+    for bucket in found:
+        first, rows = int(bucket["key"]), bucket["doc_count"]
+        if rows > ROWS and step > 1:
+            yield from _counted(cluster, search, time, first, first + step)
+        else:
+            yield Span(first, first + step, rows)
+
+
+def _joined(short: Iterator[Span]) -> Iterator[Span]:
+    """Join spans, with what lies between, as long as they are not too many documents."""
+    held: Span | None = None
+    for span in short:
+        if held is not None and held.rows + span.rows > ROWS:
+            yield Span(held.start, span.start, held.rows)
+            held = None
+        held = span if held is None else Span(held.start, span.end, held.rows + span.rows)
+    if held is not None:
+        yield held

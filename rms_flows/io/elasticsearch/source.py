@@ -1,0 +1,139 @@
+"""Indices of Elasticsearch, their documents decoded as the records of files are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
+
+from rms_flows.decode import FORMATS, format_named
+from rms_flows.decode.contract import Context, Decoded, Format, Options
+from rms_flows.decode.driver import Inlet
+from rms_flows.decode.framing import Frame
+from rms_flows.errors import SourceError
+from rms_flows.io.contract import Fragment, Request
+from rms_flows.io.elasticsearch.address import Address
+from rms_flows.io.elasticsearch.cluster import Cluster
+from rms_flows.io.elasticsearch.fields import Fields, read
+from rms_flows.io.elasticsearch.hits import hits, page
+from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
+from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
+
+_SAMPLE: Final = 100
+"""Documents by which a format is guessed and the size of all is estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElasticsearchSource:
+    """The documents of an index, or of all that a pattern names.
+
+    Guarantee: each document that was there when its fragment was begun comes once, also where the server was
+    killed meanwhile, and with the same id whenever it is read: its own `event.id`, else one made of index and
+    `_id`. What our sink wrote comes back as it was, envelope included; any other document goes through the
+    decoder of its format, as a record of a file does, and what can't be decoded is a dead letter with its
+    bytes. Where a date says when an event was, no more than the period that is asked for is read, in parts of
+    about 200,000 documents.
+
+    Documents come whole, whichever columns are asked for: a server that leaves fields out takes twice as long
+    to answer, and writes numbers anew (`1.50` becomes `1.5`).
+
+    Args:
+        address: Where they lie; its index may be a pattern.
+        options: How documents are read; without a format it is guessed from some of them.
+    """
+
+    address: Address
+    options: Options = field(default_factory=Options)
+    endless = False
+
+    @property
+    def uri(self) -> str:
+        """The address; it holds no secrets."""
+        return self.address.uri
+
+    def fragments(self, request: Request) -> list[Fragment]:
+        """List spans of time, else indices; none where there is no document.
+
+        Raises:
+            SourceError: The cluster can't be read, there is no such index, or the indices contradict each
+                other in what a stream or a window needs.
+        """
+        cluster = self._cluster()
+        cluster.check()
+        fields = self._fields(cluster)
+        sample = self._sample(cluster)
+        known = self._format(sample, archived=fields.archived)
+        declared = None if fields.archived else self.options.time_column
+        time = fields.time((declared,) if declared else known.times)
+        if time is not None:
+            search = Search(
+                self.address.index,
+                order=time if request.ordered else None,
+                nanoseconds=fields.nanoseconds(time),
+            )
+            local = not fields.archived and self.options.timezone is not None
+            parts = by_time(cluster, search, time, request.window, local=local)
+        elif request.ordered:
+            raise SourceError(
+                "no date in its mapping says when its documents were, and a stream needs their order",
+                where=self.uri,
+                remedy="map one as date and index them again, or name it with time_column=",
+            )
+        else:
+            parts = by_index(cluster, Search(self.address.index))
+        mean = sum(map(len, sample)) // max(1, len(sample))
+        return [self._fragment(part, known, mean, archived=fields.archived) for part in parts if part.rows]
+
+    def columns(self) -> frozenset[str] | None:
+        """Name the fields that documents of ours have; None for others, or where a mapping does not say."""
+        fields = self._fields(self._cluster())
+        return frozenset(fields.kinds) if fields.archived and fields.whole else None
+
+    def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
+        """Read the documents of a fragment, a page a batch; raises SourceError."""
+        extra = dict(fragment.extra)
+        search, archived = Search(**json.loads(extra["search"])), extra["archived"]
+        options = Options(dataset=self.options.dataset) if archived else self.options
+        inlet = Inlet(
+            Context(search.index, options, request.columns, archived=archived), FORMATS[extra["format"]]
+        )
+        guessed = None if self.options.format or archived else extra["format"]
+        for one in pages(self._cluster(), search, self.uri):
+            decoded = inlet.take(Frame(one.records, 0, [], one.records.size(), one.origins))
+            yield replace(decoded, guessed=guessed)
+            guessed = None
+
+    def _cluster(self) -> Cluster:
+        return Cluster(self.address.url, self.uri, SourceError)
+
+    def _fields(self, cluster: Cluster) -> Fields:
+        return read(cluster.call("GET", f"/{self.address.index}/_mapping").json(dict), self.uri)
+
+    def _sample(self, cluster: Cluster) -> Sequence[bytes]:
+        body = {"size": _SAMPLE, "sort": ["_doc"], "track_total_hits": False}
+        said = cluster.call("POST", f"/{self.address.index}/_search", body, WHOLE)
+        return list(page(hits(said.body, self.uri)).records)
+
+    def _format(self, sample: Sequence[bytes], *, archived: bool) -> Format:
+        """Tell the format of documents: ours are observations, whatever their records once were."""
+        if archived:
+            return FORMATS["json"]
+        if self.options.format is None:
+            head = b"\n".join(sample)
+            documents = [one for one in FORMATS.values() if one.framing == "documents"]
+            return max(documents, key=lambda one: one.sniff(head))
+        known = format_named(self.options.format, self.uri)
+        if known.framing != "documents":
+            raise SourceError(
+                f"its documents are JSON, and {known.name} is a format of lines",
+                where=self.uri,
+                remedy="name the format that they have, such as ?format=json, or leave it to be guessed",
+            )
+        return known
+
+    def _fragment(self, part: Part, known: Format, mean: int, *, archived: bool) -> Fragment:
+        size = min(MOST, max(1, BYTES // max(1, mean)))
+        search = json.dumps(asdict(replace(part.search, size=size)))
+        extra = (("format", known.name), ("archived", archived), ("search", search))
+        return Fragment(self.uri, part.key, rows=part.rows, size=part.rows * mean, extra=extra)
