@@ -153,8 +153,10 @@ def test_columns_of_ours_are_known_beforehand(node):
     }
     index(node, "src-columns", mapping)
     assert source(node, "src-columns").columns() == {"@timestamp", "source.ip"}
-    index(node, "src-columns", {**mapping, "dynamic": False})
-    assert source(node, "src-columns").columns() is None
+    many = {f"f{number}": {"type": "keyword"} for number in range(1_000)}
+    for change in ({"dynamic": False}, {"properties": many}, {"properties": {"a": {"type": "flattened"}}}):
+        index(node, "src-columns", {**mapping, **change})
+        assert source(node, "src-columns").columns() is None
     index(node, "src-columns", {"properties": mapping["properties"]})
     assert source(node, "src-columns").columns() is None, "its documents go through a decoder"
 
@@ -430,3 +432,21 @@ def _open_contexts(node):
     stats = cluster(node).call("GET", "/_nodes/stats/indices/search").json(dict)
     [one] = stats["nodes"].values()
     return one["indices"]["search"]["open_contexts"]
+
+
+def _fives(mappings):
+    assert mappings["src-narrow"]["mappings"]["properties"]["n"]["type"] == "text"
+    return {"term": {"n": "5"}}
+
+
+def test_documents_that_can_not_matter_are_left_out_unless_a_stream_counts_them(node):
+    index(node, "src-narrow")
+    fill(node, "src-narrow", [*events(9), {"n": "5"}, {"n": "6"}])
+    fragments, table, dead = read(source(node, "src-narrow"), Request(narrow=_fives))
+    assert table["n"].to_pylist() == ["5"]
+    assert [letter["event.original"] for letter in dead] == [b'{"n": "5"}']
+    assert sum(fragment.rows for fragment in fragments) == 2
+    _, table, dead = read(source(node, "src-narrow"), Request(narrow=_fives, ordered=True))
+    assert (table.num_rows, len(dead)) == (9, 2)
+    _, table, _ = read(source(node, "src-narrow"), Request(narrow=lambda _: None))
+    assert table.num_rows == 9

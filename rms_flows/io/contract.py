@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,11 +47,15 @@ class Request:
         window: Events outside may be left out; the flow drops what comes too much.
         ordered: A stream reads: fragments and the rows in them have to come in an order that the same data
             always has, which should be that of time.
+        narrow: Says in the source's own language which events can matter, to what it is told of the fields
+            that there are: for Elasticsearch from the answer to `GET _mapping` a clause of a query, None for
+            all. Others may be left out, except from a stream, whose positions count them. Picklable.
     """
 
     columns: frozenset[str] | None = None
     window: Window = field(default_factory=Window)
     ordered: bool = False
+    narrow: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
 
 
 class Source(Protocol):

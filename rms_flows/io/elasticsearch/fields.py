@@ -15,6 +15,9 @@ OBSERVATIONS: Final = "observations"
 
 _DATES: Final = frozenset({"date", "date_nanos"})
 _OPAQUE: Final = frozenset({"flattened", "nested"})
+_LIMIT: Final = 1_000
+"""Fields of a mapping, subfields included, behind which a server may leave further ones out."""
+
 _NOT_STORED: Final = frozenset({"alias"})
 
 
@@ -91,7 +94,7 @@ def read(answer: Mapping[str, Any], where: str) -> Fields:
                 where=where,
                 remedy="index the events again with _source, or leave it out",
             )
-        whole = whole and _is_whole(mapping)
+        whole = whole and _is_whole(mapping) and _size(mapping) < _LIMIT
         for name, kind in _leaves(mapping, ""):
             fields.setdefault(name, {}).setdefault(kind, []).append(index)
     ours = [index for index, entry in sorted(answer.items()) if _is_ours(entry["mappings"])]
@@ -116,6 +119,11 @@ def _is_whole(mapping: Mapping[str, Any]) -> bool:
     if str(mapping.get("dynamic", "true")).lower() in {"false", "runtime"}:
         return False
     return all(map(_is_whole, mapping.get("properties", {}).values()))
+
+
+def _size(mapping: Mapping[str, Any]) -> int:
+    inner = [*mapping.get("properties", {}).values(), *mapping.get("fields", {}).values()]
+    return len(inner) + sum(map(_size, inner))
 
 
 def _leaves(mapping: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -102,7 +102,7 @@ def pages(cluster: Cluster, search: Search, where: str) -> Iterator[Page]:
 def _as_they_lie(
     cluster: Cluster, search: Search, where: str, given: Sequence[pa.StringArray]
 ) -> Iterator[Page]:
-    for answer in _answers(cluster, search):
+    for answer in answers(cluster, search):
         one = whole_page(answer, search.size, where)
         yield one.without(given) if given else one
 
@@ -110,7 +110,7 @@ def _as_they_lie(
 def _ordered(cluster: Cluster, search: Search, where: str, given: Sequence[pa.StringArray]) -> Iterator[Page]:
     """Order documents of one time by their names: what the server gives them in differs from time to time."""
     held: list[Hit] = []
-    for answer in _answers(cluster, search):
+    for answer in answers(cluster, search):
         found = hits(answer, where)
         latest = found[-1].time if found else None
         ready = [hit for hit in [*held, *found] if hit.time != latest]
@@ -120,7 +120,7 @@ def _ordered(cluster: Cluster, search: Search, where: str, given: Sequence[pa.St
             yield one.without(given) if given else one
 
 
-def _answers(cluster: Cluster, search: Search) -> Iterator[bytes]:
+def answers(cluster: Cluster, search: Search) -> Iterator[bytes]:
     """Ask for all documents as of now; the next page is under way while one is worked on."""
     body: dict[str, Any] = {"index_filter": search.query} if search.filters else {}
     opened = cluster.call("POST", f"/{search.index}/_pit", body, {"keep_alive": KEEP_ALIVE, **WHOLE})

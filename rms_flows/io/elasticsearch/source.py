@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from rms_flows.decode import FORMATS, format_named
 from rms_flows.decode.contract import Context, Decoded, Format, Options
@@ -61,33 +61,29 @@ class ElasticsearchSource:
         """
         cluster = self._cluster()
         cluster.check()
-        fields = self._fields(cluster)
+        mappings = self._mappings(cluster)
+        fields = read(mappings, self.uri)
         sample = self._sample(cluster)
         known = self._format(sample, archived=fields.archived)
-        declared = None if fields.archived else self.options.time_column
-        time = fields.time((declared,) if declared else known.times)
-        if time is not None:
-            search = Search(
-                self.address.index,
-                order=time if request.ordered else None,
-                nanoseconds=fields.nanoseconds(time),
-            )
+        time = self._time(fields, known, ordered=request.ordered)
+        clause = None if request.ordered or request.narrow is None else request.narrow(mappings)
+        search = Search(
+            self.address.index,
+            [] if clause is None else [clause],
+            order=time if request.ordered else None,
+            nanoseconds=time is not None and fields.nanoseconds(time),
+        )
+        if time is None:
+            parts = by_index(cluster, search)
+        else:
             local = not fields.archived and self.options.timezone is not None
             parts = by_time(cluster, search, time, request.window, local=local)
-        elif request.ordered:
-            raise SourceError(
-                "no date in its mapping says when its documents were, and a stream needs their order",
-                where=self.uri,
-                remedy="map one as date and index them again, or name it with time_column=",
-            )
-        else:
-            parts = by_index(cluster, Search(self.address.index))
         mean = sum(map(len, sample)) // max(1, len(sample))
         return [self._fragment(part, known, mean, archived=fields.archived) for part in parts if part.rows]
 
     def columns(self) -> frozenset[str] | None:
         """Name the fields that documents of ours have; None for others, or where a mapping does not say."""
-        fields = self._fields(self._cluster())
+        fields = read(self._mappings(self._cluster()), self.uri)
         return frozenset(fields.kinds) if fields.archived and fields.whole else None
 
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
@@ -107,8 +103,8 @@ class ElasticsearchSource:
     def _cluster(self) -> Cluster:
         return Cluster(self.address.url, self.uri, SourceError)
 
-    def _fields(self, cluster: Cluster) -> Fields:
-        return read(cluster.call("GET", f"/{self.address.index}/_mapping").json(dict), self.uri)
+    def _mappings(self, cluster: Cluster) -> dict[str, Any]:
+        return cluster.call("GET", f"/{self.address.index}/_mapping").json(dict)
 
     def _sample(self, cluster: Cluster) -> Sequence[bytes]:
         body = {"size": _SAMPLE, "sort": ["_doc"], "track_total_hits": False}
@@ -131,6 +127,18 @@ class ElasticsearchSource:
                 remedy="name the format that they have, such as ?format=json, or leave it to be guessed",
             )
         return known
+
+    def _time(self, fields: Fields, known: Format, *, ordered: bool) -> str | None:
+        """Name the date that says when events were; None where there is none."""
+        declared = None if fields.archived else self.options.time_column
+        time = fields.time((declared,) if declared else known.times)
+        if ordered and time is None:
+            raise SourceError(
+                "no date in its mapping says when its documents were, and a stream needs their order",
+                where=self.uri,
+                remedy="map one as date and index them again, or name it with time_column=",
+            )
+        return time
 
     def _fragment(self, part: Part, known: Format, mean: int, *, archived: bool) -> Fragment:
         size = min(MOST, max(1, BYTES // max(1, mean)))
