@@ -20,6 +20,8 @@ from rms_flows.errors import DocumentError
 from rms_flows.flow.build import Choices, build
 from rms_flows.flow.launch import launch
 from rms_flows.flow.summary import Summary
+from rms_flows.io.elasticsearch.pushdown import Pushed
+from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 from rms_flows.sigma.pipelines import resolve
 
@@ -42,6 +44,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
     sources: Mapping[str, str] | None = None,
     sinks: Mapping[str, str] | None = None,
     dead_letters: str | None = None,
+    pushdown: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run an orchestrator over its archives.
@@ -57,6 +60,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         sinks: Sink id → URI to write instead.
         dead_letters: URI for records that can't be processed; unless told, beside the first sink that is a
             file or folder: `reports.dead-letters.ndjson` beside `reports.ndjson`.
+        pushdown: Sources that can search leave out what no processor looks for; the reports are the same.
         progress: Called in this process about four times a second.
 
     Raises:
@@ -66,7 +70,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         RuleError: A processor's rules can't be loaded at all.
         FlowError: The flow can't be built, a worker died, or rows went missing.
     """
-    choices = Choices(start, end, sources or {}, sinks or {}, dead_letters)
+    choices = Choices(start, end, sources or {}, sinks or {}, dead_letters, pushdown=pushdown)
     with _staffed(workers) as crew:
         return launch(build(orchestrator, folder, data_folder or folder, choices), crew, progress=progress)
 
@@ -93,13 +97,46 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
     end: datetime | None = None,
     workers: int | Crew = 1,
     dead_letters: str | None = None,
+    pushdown: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run Sigma rules over one source: a replay without a document; paths begin in the working directory.
 
     `pipelines`, `routes` and `routing` are those of `sigma.load`, the rest those of `replay`.
     """
-    flow = Orchestrator(
+    flow = _detection(rules, pipelines, routes, routing=routing)
+    choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters, pushdown=pushdown)
+    with _staffed(workers) as crew:
+        return launch(build(flow, ROOT, HERE, choices), crew, progress=progress)
+
+
+def explain(
+    rules: Sequence[Path],
+    *,
+    source: str,
+    pipelines: Sequence[Path] = (),
+    routes: Sequence[Path] = (),
+    routing: bool = True,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Pushed:
+    """Tell what `detect` would ask of the source; raises DocumentError for one that can't search."""
+    flow = _detection(rules, pipelines, routes, routing=routing)
+    choices = Choices(start, end, {"input": source}, {}, None)
+    [stage] = build(flow, ROOT, HERE, choices).sources
+    if not isinstance(stage.source, ElasticsearchSource):
+        raise DocumentError(
+            "can't search, so all of it is read",
+            where=stage.source.uri,
+            remedy="only elasticsearch: leaves out what no rule looks for",
+        )
+    return stage.source.explain(stage.request)
+
+
+def _detection(
+    rules: Sequence[Path], pipelines: Sequence[Path], routes: Sequence[Path], *, routing: bool
+) -> Orchestrator:
+    return Orchestrator(
         orchestrator="detect",
         sources=(Source(id="input"),),
         processors=(
@@ -115,11 +152,8 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
                 },
             ),
         ),
-        sinks=(SinkEntry(id="reports", inputs=("sigma",), uri=sink),),
+        sinks=(SinkEntry(id="reports", inputs=("sigma",), uri="reports.ndjson"),),
     )
-    choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters)
-    with _staffed(workers) as crew:
-        return launch(build(flow, ROOT, HERE, choices), crew, progress=progress)
 
 
 def _absolute(paths: Sequence[Path]) -> list[str]:

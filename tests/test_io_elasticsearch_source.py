@@ -19,6 +19,9 @@ from rms_flows.io.elasticsearch import pages, parts
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.io.ndjson_sink import json_lines
+from rms_flows.sigma.expression import Look
+from rms_flows.sigma.expression import Test as Ask
+from rms_flows.sigma.predicate import Text
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OURS = {"_meta": {"rms_flows": "observations"}}
@@ -434,19 +437,15 @@ def _open_contexts(node):
     return one["indices"]["search"]["open_contexts"]
 
 
-def _fives(mappings):
-    assert mappings["src-narrow"]["mappings"]["properties"]["n"]["type"] == "text"
-    return {"term": {"n": "5"}}
-
-
 def test_documents_that_can_not_matter_are_left_out_unless_a_stream_counts_them(node):
     index(node, "src-narrow")
     fill(node, "src-narrow", [*events(9), {"n": "5"}, {"n": "6"}])
-    fragments, table, dead = read(source(node, "src-narrow"), Request(narrow=_fives))
+    fives = [Look("five", None, Ask("n", Text("is", "5")))]
+    fragments, table, dead = read(source(node, "src-narrow"), Request(looks_for=lambda: fives))
     assert table["n"].to_pylist() == ["5"]
     assert [letter["event.original"] for letter in dead] == [b'{"n": "5"}']
     assert sum(fragment.rows for fragment in fragments) == 2
-    _, table, dead = read(source(node, "src-narrow"), Request(narrow=_fives, ordered=True))
+    _, table, dead = read(source(node, "src-narrow"), Request(looks_for=lambda: fives, ordered=True))
     assert (table.num_rows, len(dead)) == (9, 2)
-    _, table, _ = read(source(node, "src-narrow"), Request(narrow=lambda _: None))
+    _, table, _ = read(source(node, "src-narrow"), Request(looks_for=lambda: None))
     assert table.num_rows == 9

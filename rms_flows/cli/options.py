@@ -60,6 +60,13 @@ NoRouting = Annotated[
     bool, typer.Option("--no-routing", help="Judge every event by every rule, whatever its log source.")
 ]
 
+NoPushdown = Annotated[
+    bool,
+    typer.Option(
+        "--no-pushdown", help="Read all of the period from Elasticsearch, also what no rule looks for."
+    ),
+]
+
 
 def moment(text: str | None, option: str) -> datetime | None:
     """Read a time that a person typed; a time without a zone is UTC.

@@ -32,6 +32,7 @@ def replay(
     folder: options.Folder = None,
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
+    no_pushdown: options.NoPushdown = False,
     strict: options.Strict = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -56,6 +57,7 @@ def replay(
             sources=sources,
             sinks=sinks,
             dead_letters=dead_letters,
+            pushdown=not no_pushdown,
             progress=report,
         )
     show.finish(summary, as_json=as_json, strict=strict)
@@ -71,6 +73,8 @@ rms detect rules/linux --in auth.log?year=2026 --out reports.ndjson
 rms detect sigma-rules.tar.gz --in 'events/*.zip' --out hits.ndjson --workers 2
 
 rms detect my-rule.yml --in parquet:archive --from 2026-01-01
+
+rms detect my-rule.yml --in 'elasticsearch://localhost/events-*' --explain
 
 rms detect sigma-rules.tar.gz --in zeek.ndjson --pipeline zeek --routes our-sources.yml
 """
@@ -90,12 +94,35 @@ def detect(
     no_routing: options.NoRouting = False,
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
+    no_pushdown: options.NoPushdown = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show what Elasticsearch would be asked for, and what that saves; run nothing."
+        ),
+    ] = False,
     strict: options.Strict = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Run Sigma rules over a source: a replay without a document."""
     first, last = options.period(start, end)
+    if explain:
+        from rms_flows.replay import explain as tell
+
+        show.pushdown(
+            tell(
+                rules,
+                source=source,
+                pipelines=pipelines or (),
+                routes=routes or (),
+                routing=not no_routing,
+                start=first,
+                end=last,
+            ),
+            as_json=as_json,
+        )
+        return
     with tempfile.TemporaryDirectory(prefix="rms-") as aside:
         found = Path(aside) / "reports.ndjson"
         with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
@@ -112,6 +139,7 @@ def detect(
                 end=last,
                 workers=crew,
                 dead_letters=dead_letters or (None if sink else ASIDE),
+                pushdown=not no_pushdown,
                 progress=report,
             )
         if sink is None and not as_json:

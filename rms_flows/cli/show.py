@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from rms_flows.io.elasticsearch.pushdown import Pushed
     from rms_flows.replay import Progress, Summary
 
 Show = Callable[["Progress"], None]
@@ -156,3 +159,20 @@ def reports(path: Path) -> None:
     Console().print(table)
     if found.num_rows > ROWS:
         typer.echo(f"the last {ROWS} are shown; --out keeps them all")
+
+
+def pushdown(found: Pushed, *, as_json: bool) -> None:
+    """Show what the server is asked for, what that saves, and what could not be said."""
+    if as_json:
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    share = 100 * (1 - found.found / found.total) if found.total else 0.0
+    typer.echo(json.dumps(found.query or {"match_all": {}}, indent=2, ensure_ascii=False))
+    typer.echo(
+        f"asked by {found.level}: {found.found:,} of {found.total:,} documents are read, {share:.1f} % saved"
+    )
+    loose = [name for name, exact in found.exact.items() if not exact]
+    if found.exact:
+        typer.echo(f"{len(found.exact) - len(loose):,} of {len(found.exact):,} rules are said exactly")
+    for note in [*found.notes, *(f"{name}: {why}" for name, why in sorted(found.reasons.items()))]:
+        typer.echo(f"  {note}")

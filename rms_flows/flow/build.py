@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -24,6 +24,7 @@ from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, mic
 from rms_flows.processors import Step, make
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, TIMESTAMP
+from rms_flows.sigma.expression import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Choices:
         sinks: Sink id → URI instead of the document's.
         dead_letters: URI of a file.
         endless: Sources may have no end.
+        pushdown: Sources may leave out what no processor looks for.
     """
 
     start: datetime | None = None
@@ -45,6 +47,7 @@ class Choices:
     sinks: Mapping[str, str] = field(default_factory=dict)
     dead_letters: str | None = None
     endless: bool = False
+    pushdown: bool = True
 
 
 def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices) -> Plan:
@@ -71,15 +74,15 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     window = Window(_micros(choices.start), _micros(choices.end))
     windows = _windows(flow, steps, window)
     needs = _needs(flow, steps)
+    looks = _looks(flow, processors, choices)
+    requests = {
+        one.id: Request(needs[one.id], windows[one.id], choices.endless, looks[one.id])
+        for one in flow.sources
+    }
     dead_letters = _dead_letters(flow, data_folder, choices)
     beside = Path(dead_letters.uri).resolve()
     return Plan(
-        sources=tuple(
-            _source(
-                one, data_folder, choices, Request(needs[one.id], windows[one.id], ordered=choices.endless)
-            )
-            for one in flow.sources
-        ),
+        sources=tuple(_source(one, data_folder, choices, requests[one.id]) for one in flow.sources),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
         dead_letters=dead_letters,
@@ -101,6 +104,35 @@ def _windows(flow: Orchestrator, steps: Mapping[str, Step], window: Window) -> d
                 None if known.end is None or reach.end is None else max(known.end, reach.end),
             )
     return windows
+
+
+Looking = Callable[[], Sequence[Look] | None]
+
+
+def _looks(
+    flow: Orchestrator, processors: Sequence[ProcessorStage], choices: Choices
+) -> dict[str, Looking | None]:
+    """Give what the processors behind each source look for; None where something takes all of it.
+
+    In a stream the time of all events tells what is late.
+    """
+    whole = {name for sink in flow.sinks for name in sink.inputs}
+    found: dict[str, Looking | None] = {}
+    for source in flow.sources:
+        behind = tuple(one.ready for one in processors if source.id in one.inputs)
+        open_ = not choices.pushdown or choices.endless or source.id in whole
+        found[source.id] = None if open_ else partial(_looked_for, behind)
+    return found
+
+
+def _looked_for(steps: Sequence[Callable[[], Step]]) -> Sequence[Look] | None:
+    found: list[Look] = []
+    for ready in steps:
+        looks = ready().looks_for
+        if looks is None:
+            return None
+        found += looks
+    return found or None
 
 
 def _known(chosen: Mapping[str, str], ids: list[str], what: str) -> None:

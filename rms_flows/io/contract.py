@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from rms_flows.decode.contract import Decoded
+from rms_flows.sigma.expression import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,14 @@ class Request:
         window: Events outside may be left out; the flow drops what comes too much.
         ordered: A stream reads: fragments and the rows in them have to come in an order that the same data
             always has, which should be that of time.
-        narrow: Says in the source's own language which events can matter, to what it is told of the fields
-            that there are: for Elasticsearch from the answer to `GET _mapping` a clause of a query, None for
-            all. Others may be left out, except from a stream, whose positions count them. Picklable.
+        looks_for: Gives what the flow looks for: events of which none of it is true may be left out; None
+            where every event matters.
     """
 
     columns: frozenset[str] | None = None
     window: Window = field(default_factory=Window)
     ordered: bool = False
-    narrow: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
+    looks_for: Callable[[], Sequence[Look] | None] | None = None
 
 
 class Source(Protocol):

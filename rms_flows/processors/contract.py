@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, Self
 import pyarrow as pa
 
 from rms_flows.model import ProcessorDefinition
+from rms_flows.sigma.expression import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Step:
             true; None for a processor without rules.
         stateful: What it finds in many events together; None for most.
         meaning: Hash of what it finds, whatever its rules are called and wherever they lie.
+        looks_for: What it looks for in single events; None where every event matters to it.
     """
 
     run: Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -121,6 +123,7 @@ class Step:
     unreachable: Callable[[frozenset[str]], int] | None = None
     stateful: Stateful | None = None
     meaning: str = ""
+    looks_for: tuple[Look, ...] | None = None
 
 
 class Make(Protocol):

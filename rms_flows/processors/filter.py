@@ -18,6 +18,8 @@ from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.report.build import EVENT_COLUMNS, Rule, single_event
 from rms_flows.schema import MISFIT, field_type
+from rms_flows.sigma.expression import Expression, Look, Test, conjunction, disjunction, negation
+from rms_flows.sigma.predicate import Number, Order, Present
 
 Value = str | float | int | bool
 
@@ -130,7 +132,28 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         )
 
     columns = {comparison.field for comparison in comparisons} | {*EVENT_COLUMNS, MISFIT}
-    return Step(run=run, gives="reports", columns=frozenset(columns), meaning=f"{rule.id} {rule.meaning}")
+    join_ = conjunction if join == "and" else disjunction
+    return Step(
+        run=run,
+        gives="reports",
+        columns=frozenset(columns),
+        meaning=f"{rule.id} {rule.meaning}",
+        looks_for=(Look(rule.name, None, join_(map(_looks_for, comparisons))),),
+    )
+
+
+def _looks_for(one: Comparison) -> Expression:
+    """Say in the words of rules what a comparison can at most be true of."""
+    there = Test(one.field, Present())
+    if one.operator == "NE":
+        return disjunction([there, negation(there)])
+    kind = field_type(one.field)
+    if isinstance(one.value, bool) or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return there
+    return there if isinstance(one.value, str) else Test(one.field, Number(_ORDERS[one.operator], one.value))
+
+
+_ORDERS: Final[Mapping[str, Order]] = {"EQ": "eq", "GT": "gt", "GE": "gte", "LT": "lt", "LE": "lte"}
 
 
 def _comparisons(parameters: Mapping[str, Any], where: str) -> tuple[list[Comparison], str]:

@@ -18,6 +18,7 @@ from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.processors.correlation import Correlations, Judged
 from rms_flows.report.build import EVENT_COLUMNS, Rule, many_rules
+from rms_flows.sigma.expression import Look
 from rms_flows.sigma.pipelines import ours
 
 
@@ -60,7 +61,15 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         unreachable=partial(_unreachable, loaded),
         stateful=stateful,
         meaning=_meaning(loaded),
+        looks_for=_looks_for(loaded),
     )
+
+
+def _looks_for(loaded: sigma.RuleSet) -> tuple[Look, ...] | None:
+    """Give the rules' conditions; a silence is over at the last event, whatever that is."""
+    if any(one.kind == "flatline" for one in loaded.correlations):
+        return None
+    return tuple(Look(rule.title, rule.route, rule.detection) for rule in loaded.rules)
 
 
 def _meaning(loaded: sigma.RuleSet) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -49,6 +50,20 @@ class Not(Struct, frozen=True, tag=True, gc=False):
 
 
 Expression = Test | Same | And | Or | Not
+
+
+class Look(NamedTuple):
+    """What is looked for among events: those of which it is not true may be left out.
+
+    Args:
+        name: For people.
+        route: What is true of the events that are looked at; None: all are.
+        what: What is looked for in them.
+    """
+
+    name: str
+    route: Expression | None
+    what: Expression
 
 
 def conjunction(parts: Iterable[Expression]) -> Expression:

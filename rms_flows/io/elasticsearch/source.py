@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -17,11 +17,16 @@ from rms_flows.io.elasticsearch.address import Address
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.fields import Fields, read
 from rms_flows.io.elasticsearch.hits import hits, page
+from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
 from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
+from rms_flows.io.elasticsearch.pushdown import GIVEN, Pushed, pushed
 
 _SAMPLE: Final = 100
 """Documents by which a format is guessed and the size of all is estimated."""
+
+
+_Mappings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,12 @@ class ElasticsearchSource:
         sample = self._sample(cluster)
         known = self._format(sample, archived=fields.archived)
         time = self._time(fields, known, ordered=request.ordered)
-        clause = None if request.ordered or request.narrow is None else request.narrow(mappings)
+        query = None
+        if request.looks_for is not None and not request.ordered:
+            query = self._pushed(cluster, mappings, known, request, archived=fields.archived).query
         search = Search(
             self.address.index,
-            [] if clause is None else [clause],
+            [] if query is None else [query],
             order=time if request.ordered else None,
             nanoseconds=time is not None and fields.nanoseconds(time),
         )
@@ -80,6 +87,30 @@ class ElasticsearchSource:
             parts = by_time(cluster, search, time, request.window, local=local)
         mean = sum(map(len, sample)) // max(1, len(sample))
         return [self._fragment(part, known, mean, archived=fields.archived) for part in parts if part.rows]
+
+    def explain(self, request: Request) -> Pushed:
+        """Tell which documents are asked for, and what that saves; raises SourceError."""
+        cluster = self._cluster()
+        cluster.check()
+        mappings = self._mappings(cluster)
+        archived = read(mappings, self.uri).archived
+        known = self._format(self._sample(cluster), archived=archived)
+        return self._pushed(cluster, mappings, known, request, archived=archived)
+
+    def _pushed(
+        self,
+        cluster: Cluster,
+        mappings: Mapping[str, Any],
+        known: Format,
+        request: Request,
+        *,
+        archived: bool,
+    ) -> Pushed:
+        looks = None if request.looks_for is None else request.looks_for()
+        given = GIVEN if self.options.dataset or not archived else GIVEN - {"event.dataset"}
+        plain = archived or known.name == "json"  # other decoders give fields that documents don't have
+        fields = IndexFields(tuple(one["mappings"] for one in mappings.values()), archived, given)
+        return pushed(cluster, self.address.index, fields, looks if plain else None)
 
     def columns(self) -> frozenset[str] | None:
         """Name the fields that documents of ours have; None for others, or where a mapping does not say."""
@@ -103,8 +134,9 @@ class ElasticsearchSource:
     def _cluster(self) -> Cluster:
         return Cluster(self.address.url, self.uri, SourceError)
 
-    def _mappings(self, cluster: Cluster) -> dict[str, Any]:
-        return cluster.call("GET", f"/{self.address.index}/_mapping").json(dict)
+    def _mappings(self, cluster: Cluster) -> _Mappings:
+        said: _Mappings = cluster.call("GET", f"/{self.address.index}/_mapping").json(dict)
+        return said
 
     def _sample(self, cluster: Cluster) -> Sequence[bytes]:
         body = {"size": _SAMPLE, "sort": ["_doc"], "track_total_hits": False}
