@@ -25,7 +25,7 @@ from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source
 from rms_flows.sigma.pipelines import resolve
 
-__all__ = ["Crew", "Progress", "Summary", "archive", "detect", "replay"]
+__all__ = ["Crew", "Progress", "Summary", "archive", "detect", "detection", "replay"]
 
 HERE = Path()
 """Where paths begin that a person types."""
@@ -104,7 +104,7 @@ def detect(  # noqa: PLR0913  each parameter is a choice that a person makes
 
     `pipelines`, `routes` and `routing` are those of `sigma.load`, the rest those of `replay`.
     """
-    flow = _detection(rules, pipelines, routes, routing=routing)
+    flow = detection(rules, pipelines, routes, routing=routing)
     choices = Choices(start, end, {"input": source}, {"reports": sink}, dead_letters, pushdown=pushdown)
     with _staffed(workers) as crew:
         return launch(build(flow, ROOT, HERE, choices), crew, progress=progress)
@@ -121,7 +121,7 @@ def explain(
     end: datetime | None = None,
 ) -> Pushed:
     """Tell what `detect` would ask of the source; raises DocumentError for one that can't search."""
-    flow = _detection(rules, pipelines, routes, routing=routing)
+    flow = detection(rules, pipelines, routes, routing=routing)
     choices = Choices(start, end, {"input": source}, {}, None)
     [stage] = build(flow, ROOT, HERE, choices).sources
     if not isinstance(stage.source, ElasticsearchSource):
@@ -133,9 +133,10 @@ def explain(
     return stage.source.explain(stage.request)
 
 
-def _detection(
+def detection(
     rules: Sequence[Path], pipelines: Sequence[Path], routes: Sequence[Path], *, routing: bool
 ) -> Orchestrator:
+    """Give the flow that runs Sigma rules over one source, called `input`."""
     return Orchestrator(
         orchestrator="detect",
         sources=(Source(id="input"),),
