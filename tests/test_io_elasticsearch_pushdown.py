@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,18 @@ import re2
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from indexing import cluster, fill, index
+from typer.testing import CliRunner
 
-from rms_flows import sigma
-from rms_flows.errors import SourceError
+from rms_flows import replay, sigma
+from rms_flows.cli.app import app
+from rms_flows.errors import DocumentError, SourceError
 from rms_flows.io import open_source
 from rms_flows.io.contract import Request
 from rms_flows.io.elasticsearch import index_fields, narrow
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.narrow import Narrowing, some
 from rms_flows.io.elasticsearch.pushdown import GIVEN
+from rms_flows.io.elasticsearch.required import required
 from rms_flows.sigma.expression import And, Not, Or, Same, conjunction, disjunction, negation
 from rms_flows.sigma.expression import Test as Ask
 from rms_flows.sigma.predicate import Network, Number, Present, Regex, Text, TimePart, Wildcards
@@ -98,7 +102,8 @@ predicates = st.one_of(
     st.builds(Text, st.just("is"), words.map(sigma.fold.fold)),
     st.builds(Text, st.sampled_from(["is", "contains", "starts", "ends"]), words.filter(bool), st.just(True)),
     st.lists(st.one_of(st.tuples(st.just(False), literals), st.tuples(st.just(True), st.sampled_from("*?"))), min_size=2, max_size=4).map(wildcards),
-    st.builds(Regex, st.sampled_from(["a", "^a.b$", "(?i)TASK", r"\d+", "(?s)a.b", "5|x"])),
+    st.builds(Regex, st.sampled_from(["a", "^a.b$", "(?i)TASK", r"\d+", "(?s)a.b", "5|x", "abc+d", "(?i)ABCD?E", "^abcd"])),
+    st.builds(Text, st.just("starts"), st.sampled_from(["10.", "10.0.0.", "10.0.0.1", "1", "300.1.", "::"])),
     st.builds(Number, st.sampled_from(["eq", "lt", "lte", "gt", "gte"]), st.sampled_from([5, 4688, -3, 0, *FLOATS])),
     st.builds(Network, st.sampled_from(["10.0.0.0/24", "10.0.0.1/32", "::/64", "0.0.0.0/0"])),
     st.builds(TimePart, st.sampled_from(["hour", "month"]), st.just("eq"), st.sampled_from([5, 23, 1])),
@@ -194,7 +199,7 @@ def doubled(bounds):
 MUTANTS = {
     "not of a superset": (
         lambda patch: patch.setattr(Narrowing, "bounds", doubled(Narrowing.bounds)),
-        Not(Ask("k", Regex("(?i)task"))),
+        Not(Ask("k", Regex("(?i)^t.s"))),
     ),
     "long texts forgotten": (
         lambda patch: patch.setattr(Narrowing, "aside", narrow.NONE), Ask("k", Text("contains", "mnop"))
@@ -228,3 +233,135 @@ def test_a_mistake_would_be_found(indexed, mutant, monkeypatch):
     mistake(monkeypatch)
     with pytest.raises((AssertionError, SourceError)):  # the server refuses to search what is not indexed
         indexed.check(expression)
+
+
+def rules(folder, count, make):
+    """Write rules to a folder, each of a detection."""
+    written = [
+        {"title": f"r{n}", "id": f"11111111-0000-4000-8000-{n:012}", "logsource": {"product": "any"},
+         "detection": {"sel": make(n), "condition": "sel"}}
+        for n in range(count)
+    ]  # fmt: skip
+    folder.mkdir()
+    for number, one in enumerate(written):
+        (folder / f"{number}.yml").write_text(json.dumps(one))
+    return folder
+
+
+def events(count):
+    for number in range(count):
+        yield {
+            "@timestamp": f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z",
+            "event.id": f"e{number}",
+            "k": f"word {number}",
+        }
+
+
+@pytest.fixture(scope="module")
+def thousand(elasticsearch_node):
+    """URI of an index of a thousand events, as our sink writes them."""
+    index(
+        elasticsearch_node,
+        "narrow-thousand",
+        {**MAPPING, "_meta": {"rms_flows": "observations"}},
+        **NORMALIZER,
+    )
+    fill(elasticsearch_node, "narrow-thousand", events(1_000))
+    return f"elasticsearch://{elasticsearch_node.partition('://')[2]}/narrow-thousand"
+
+
+def told(arguments):
+    done = CliRunner().invoke(app, ["detect", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_detect_reads_less_and_finds_the_same(tmp_path, thousand):
+    folder = rules(tmp_path / "rules", 10, lambda n: {"k": f"Word {90 * n}"})
+    out = {}
+    for more in ([], ["--no-pushdown"]):
+        file = tmp_path / f"{len(more)}.ndjson"
+        said = json.loads(told([folder, "--in", thousand, "--out", file, "--json", *more]))
+        out[len(more)] = file.read_bytes(), said["sources"]["input"]["rows"]
+    assert out[0][0] == out[1][0]
+    assert out[0][0].count(b"\n") == 10
+    assert (out[0][1], out[1][1]) == (10, 1_000)
+
+
+def test_explain_says_what_is_asked_what_it_saves_and_what_could_not_be_said(tmp_path, thousand):
+    folder = rules(tmp_path / "rules", 2, lambda n: {"k": "word 7"} if n else {"k|re": "^word 1.$"})
+    text = told([folder, "--in", thousand, "--explain"])
+    assert '"value": "*word 1*"' in text
+    assert "asked by rules: 112 of 1,000 documents are read, 88.8 % saved" in text
+    assert "1 of 2 rules are said exactly" in text
+    assert "by log sources: nothing can be left out" in text
+    assert "k: Regex on whole" in text
+    said = json.loads(told([folder / "1.yml", "--in", thousand, "--explain", "--json"]))
+    assert (said["level"], said["found"], said["total"], said["exact"]) == ("rules", 1, 1_000, {"r1": True})
+
+
+def test_a_query_that_the_server_refuses_is_made_coarser_and_never_fails(tmp_path, thousand):
+    folder = rules(tmp_path / "rules", 1, lambda _: {"k": [f"word {n}" for n in range(0, 60_000, 3)]})
+    found = replay.explain([folder], source=thousand)
+    assert (found.query, found.level) == (None, "nothing")
+    assert found.notes[-1] == "by rules: the server refused the query"
+    told([folder, "--in", thousand, "--out", tmp_path / "out.ndjson"])
+    assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 334
+
+
+def test_what_looks_at_every_text_too_often_is_not_asked(tmp_path, thousand):
+    folder = rules(tmp_path / "rules", 1, lambda _: {"k|contains": [f"rd {n}" for n in range(400)]})
+    assert replay.explain([folder], source=thousand).notes[-1] == (
+        "by rules: 400 looks at all texts of a field take longer than to read 1,000 documents"
+    )
+
+
+def test_every_event_matters_where_silence_is_looked_for_or_all_is_kept(tmp_path, thousand):
+    folder = rules(tmp_path / "rules", 1, lambda _: {"k": "word 7"})
+    silence = {
+        "title": "s",
+        "correlation": {"type": "flatline", "rules": "r0", "group-by": "k", "timespan": "1h"},
+    }
+    one = json.loads((folder / "0.yml").read_text())
+    (folder / "0.yml").write_text(json.dumps({**one, "name": "r0"}) + "\n---\n" + json.dumps(silence))
+    found = replay.explain([folder], source=thousand)
+    assert (found.query, found.notes) == (None, ("every event matters to the flow",))
+
+
+def test_what_can_not_search_is_said(tmp_path):
+    folder = rules(tmp_path / "rules", 1, lambda _: {"k": "x"})
+    with pytest.raises(
+        DocumentError, match="can't search, so all of it is read; only elasticsearch: leaves out"
+    ):
+        replay.explain([folder], source=str(tmp_path / "a.ndjson"))
+
+
+pieces = st.sampled_from(
+    ["a", "abc", "Foo", r"\.", r"\d", r"\\", "[a-c]", "[^]x]", "(ab|c)", "(?:xyz)", "x+", "x*", "y?", "(de)+", "^", "$", ".*", "{2}", "q{3}", " "]
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["", "(?i)", "(?s)"]), st.lists(pieces, min_size=1, max_size=6).map("".join), st.data()
+)
+def test_what_a_pattern_requires_stands_in_all_that_it_is_found_in(flags, pattern, data):
+    try:
+        found = required(flags + pattern)
+        compiled = re.compile(flags + pattern)
+    except re.error:
+        return
+    if found is not None:
+        text = data.draw(st.from_regex(compiled))
+        assert found.cased == ("i" not in flags)
+        assert found.text in text if found.cased else sigma.fold.fold(found.text) in sigma.fold.fold(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"powershell(\.exe)?\s+-enc", "powershell"), (r"C:\\Windows\\.*\.dll", "C:\\Windows\\"), ("ab+cde?f", None),
+        (r"\x41bcd", None), ("(?i)a(?-i)bcd", None), ("abc|def", None), ("(abc|def)ghi", "ghi"), ("[|]abc", "abc"),
+    ],
+)  # fmt: skip
+def test_what_is_required_is_the_longest_that_is_sure(pattern, text):
+    assert getattr(required(pattern), "text", None) == text

@@ -15,6 +15,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -22,9 +23,11 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from rms_flows.io.elasticsearch.index_fields import Indexed, IndexFields
+from rms_flows.io.elasticsearch.required import required
 from rms_flows.schema import DICTIONARY, MISFIT, TEXTS, field_type
 from rms_flows.sigma.expression import And, Expression, Not, Or, Same, Test
-from rms_flows.sigma.predicate import Network, Number, Present, Text, Wildcards
+from rms_flows.sigma.fold import fold
+from rms_flows.sigma.predicate import Network, Number, Present, Regex, Text, Wildcards
 
 Query = dict[str, Any]
 
@@ -148,6 +151,9 @@ class Narrowing:
                 return self._like(known.name, list(_parts(pattern)), cased=cased)
             case Number(order, number):
                 return _numeral(known.name, order, number)
+            case Regex(pattern) if (needed := required(pattern)) is not None:
+                text = needed.text if needed.cased else fold(needed.text)
+                return Bounds(self._like(known.name, [_MANY, text, _MANY], cased=needed.cased).over, NONE)
         return None
 
     def _like(self, name: str, parts: list[str | Wild], *, cased: bool) -> Bounds:
@@ -248,15 +254,22 @@ def _flag(name: str, predicate: Any) -> Bounds | None:
 
 def _address(name: str, predicate: Any) -> Bounds | None:
     """Ask a field of addresses: the server takes two ways to write one for one."""
+    network = None
     match predicate:
         case Network(cidr):
-            return Bounds({"term": {name: {"value": cidr}}}, NONE)
+            network = cidr
         case Text("is", literal):
-            try:
-                return Bounds({"term": {name: {"value": str(ipaddress.ip_address(literal))}}}, NONE)
-            except ValueError:
-                return None
-    return None
+            with suppress(ValueError):
+                network = str(ipaddress.ip_address(literal))
+        case Text("starts", literal) if found := _OCTETS.match(literal):
+            octets = found[0].rstrip(".").split(".")
+            with suppress(ValueError):
+                whole = ".".join([*octets, *["0"] * (4 - len(octets))])
+                network = str(ipaddress.ip_network(f"{whole}/{8 * len(octets)}"))
+    return None if network is None else Bounds({"term": {name: {"value": network}}}, NONE)
+
+
+_OCTETS: Final = re.compile(r"([0-9]{1,3}\.){1,3}")
 
 
 _ASKED: Final[dict[str, Callable[[str, Any], Bounds | None]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -17,11 +17,8 @@ from rms_flows.sigma.expression import Look
 GIVEN: Final = frozenset(ENVELOPE) | {"host.geo.name", "host.geo.location"}
 """Columns that may come from elsewhere than the document; without a declared dataset, that is in it."""
 
-MOST_CLAUSES: Final = 1_000
-"""Of a query; every node takes so many, and those with more memory more."""
-
-MOST_SCANS: Final = 100
-"""Clauses for which the server looks at every text of a field: more of them take longer than to read all."""
+SCANS: Final = 300
+"""Clauses that look at every text of a field, as many as take about as long as to read all documents."""
 
 WORTH: Final = 0.8
 """Share of the documents from which on it is quicker to take them all."""
@@ -64,24 +61,46 @@ def pushed(cluster: Cluster, index: str, fields: IndexFields, looks: Sequence[Lo
     total = _count(cluster, index, None) or 0
     if looks is None:
         return Pushed(None, "nothing", total, total, {}, {}, ("every event matters to the flow",))
-    notes: list[str] = []
-    exact: dict[str, bool] = {}
-    reasons: dict[str, str] = {}
-    for level, make in (("rules", _by_rules), ("log sources", _by_log_sources)):
-        narrowing = Narrowing(fields)
-        query, judged = make(narrowing, looks)
-        if level == "rules":
-            exact, reasons = judged, narrowing.reasons
-        query = some([query, narrowing.aside]) if query != ALL else ALL
-        problem = _problem(query)
-        found = None if problem else _count(cluster, index, query)
-        if found is None:
-            notes.append(f"by {level}: {problem or 'the server refused the query'}")
-        elif found > WORTH * total:
-            notes.append(f"by {level}: {found:,} of {total:,} documents would be read, so all are")
-        else:
-            return Pushed(query, level, found, total, exact, reasons, tuple(notes))
-    return Pushed(None, "nothing", total, total, exact, reasons, tuple(notes))
+    coarse, fine = Narrowing(fields), Narrowing(fields)
+    by_rules, exact = _by_rules(fine, looks)
+    levels = {
+        "log sources": _whole(coarse, _by_log_sources(coarse, looks)),
+        "rules": _whole(fine, by_rules),
+    }
+    best = Pushed(None, "nothing", total, total, exact, fine.reasons, ())
+    notes = []
+    for level, query in levels.items():
+        try:
+            best = replace(best, query=query, level=level, found=_saving(cluster, index, query, best))
+        except _NotWorthError as error:
+            notes.append(f"by {level}: {error}")
+    return replace(best, notes=tuple(notes))
+
+
+class _NotWorthError(Exception):
+    """A query does not save enough; says why."""
+
+
+def _saving(cluster: Cluster, index: str, query: Query, best: Pushed) -> int:
+    """Count what a query finds; raises _NotWorthError where it is not better than the best so far."""
+    if query == ALL:
+        raise _NotWorthError("nothing can be left out")
+    scans = sum(kind in {"wildcard", "regexp"} for kind, _ in clauses(query))
+    if scans * best.total > SCANS * best.found:
+        raise _NotWorthError(
+            f"{scans:,} looks at all texts of a field take longer than to read {best.found:,} documents"
+        )
+    found = _count(cluster, index, query)
+    if found is None:
+        raise _NotWorthError("the server refused the query")
+    if found > WORTH * best.found:
+        raise _NotWorthError(f"{found:,} of {best.found:,} documents can't be left out")
+    return found
+
+
+def _whole(narrowing: Narrowing, query: Query) -> Query:
+    """Add what the index can't tell of the fields that the query asks for."""
+    return query if query == ALL else some([query, narrowing.aside])
 
 
 def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, dict[str, bool]]:
@@ -100,22 +119,9 @@ def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, dict[
     return some(found), exact
 
 
-def _by_log_sources(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, dict[str, bool]]:
+def _by_log_sources(narrowing: Narrowing, looks: Sequence[Look]) -> Query:
     routes = {look.route for look in looks}
-    return some(ALL if route is None else narrowing.bounds(route).over for route in routes), {}
-
-
-def _problem(query: Query) -> str | None:
-    """Tell why a query is not worth sending."""
-    if query == ALL:
-        return "nothing can be left out"
-    parts = list(clauses(query))
-    scans = sum(kind in {"wildcard", "regexp"} for kind, _ in parts)
-    if len(parts) > MOST_CLAUSES:
-        return f"{len(parts):,} clauses, and a server takes {MOST_CLAUSES:,}"
-    if scans > MOST_SCANS:
-        return f"{scans:,} clauses look at every text of a field, and more than {MOST_SCANS} take too long"
-    return None
+    return some(ALL if route is None else narrowing.bounds(route).over for route in routes)
 
 
 def _count(cluster: Cluster, index: str, query: Query | None) -> int | None:
