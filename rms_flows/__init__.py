@@ -17,9 +17,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rms_flows.notebook import Archive, Events, Profile, Reports, Rules, open, rules, run  # noqa: A004
+    from rms_flows.notebook import (
+        Archive,
+        Comparison,
+        Events,
+        Explained,
+        Found,
+        Profile,
+        Reports,
+        Rule,
+        Rules,
+        open,  # noqa: A004
+        rule,
+        rules,
+        run,
+    )
 
-__all__ = ["Archive", "Events", "Profile", "Reports", "Rules", "open", "rules", "run"]
+__all__ = [
+    "Archive",
+    "Comparison",
+    "Events",
+    "Explained",
+    "Found",
+    "Profile",
+    "Reports",
+    "Rule",
+    "Rules",
+    "open",
+    "rule",
+    "rules",
+    "run",
+]
 
 __version__ = "0.1.0"
 

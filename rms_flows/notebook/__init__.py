@@ -40,14 +40,33 @@ from rms_flows.flow.gather import gather
 from rms_flows.model import Orchestrator
 from rms_flows.notebook.archive import Archive, load_flow, reports_of
 from rms_flows.notebook.archive import open_archive as open  # noqa: A004  read as rms.open
+from rms_flows.notebook.compare import Comparison
 from rms_flows.notebook.events import Events
+from rms_flows.notebook.explained import Explained
+from rms_flows.notebook.found import Found
 from rms_flows.notebook.period import Moment, period
 from rms_flows.notebook.profile import Profile
 from rms_flows.notebook.progress import progress
+from rms_flows.notebook.prototype import Rule
+from rms_flows.notebook.prototype import Rule as rule  # noqa: N813  read as rms.rule
 from rms_flows.notebook.reports import Reports
 from rms_flows.notebook.ruleset import Given, Rules
 
-__all__ = ["Archive", "Events", "Profile", "Reports", "Rules", "open", "rules", "run"]
+__all__ = [
+    "Archive",
+    "Comparison",
+    "Events",
+    "Explained",
+    "Found",
+    "Profile",
+    "Reports",
+    "Rule",
+    "Rules",
+    "open",
+    "rule",
+    "rules",
+    "run",
+]
 
 
 def rules(

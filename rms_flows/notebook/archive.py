@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rms_flows.annotate import annotator
 from rms_flows.beam.progress import Progress
@@ -265,6 +266,30 @@ class Archive:
             )
         data = rules_folder if folder is None else Path(folder)
         return self._gather(document, source or ids[0], rules_folder, data, workers)
+
+    def found_again(
+        self, ids: pa.Array, around: pa.Table, columns: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Read events once more by their ids.
+
+        Args:
+            ids: Of the events.
+            around: Says in which time they lie: `rms.first` and `rms.last`, or `@timestamp`.
+            columns: Those that are needed; None for all.
+
+        Raises:
+            SourceError: It can't be read.
+        """
+        first, last = ("rms.first", "rms.last") if "rms.first" in around.column_names else ["@timestamp"] * 2
+        start, end = pc.min(around[first]).as_py(), pc.max(around[last]).as_py()
+        if start is None or not len(ids):
+            return
+        part = replace(self, start=start, end=end + timedelta(microseconds=1))
+        with progress("looking up") as show:
+            for batch in part.batches(columns, show=show):
+                hits = batch.filter(pc.is_in(batch["event.id"], value_set=ids))
+                if hits.num_rows:
+                    yield hits
 
     def _gather(self, flow: Orchestrator, source: str, folder: Path, data: Path, workers: int) -> Reports:
         choices = Choices(self.start, self.end, {source: OPEN})

@@ -16,7 +16,6 @@ from rms_flows.io.contract import Window
 from rms_flows.notebook import shown
 from rms_flows.notebook.events import Events, to_pandas, united
 from rms_flows.notebook.period import Moment, period
-from rms_flows.notebook.progress import progress
 from rms_flows.notebook.selection import Wanted, select
 from rms_flows.report import WRITERS, write_html
 from rms_flows.schema import REPORT, TIMESTAMP
@@ -98,15 +97,7 @@ class Reports:
         """
         pairs = _pairs(self.table)
         wanted = pc.unique(pairs["event.id"])
-        found = list[pa.RecordBatch]()
-        first, last = pc.min(self.table["rms.first"]).as_py(), pc.max(self.table["rms.last"]).as_py()
-        with progress("evidence") as show:
-            for archive in self.archives if len(wanted) else ():
-                for batch in replace(archive, start=first, end=None).batches(show=show):
-                    within_ = pc.less_equal(batch["@timestamp"], pa.scalar(last, TIMESTAMP))
-                    hits = batch.filter(pc.and_(within_, pc.is_in(batch["event.id"], value_set=wanted)))
-                    if hits.num_rows:
-                        found.append(hits)
+        found = [batch for archive in self.archives for batch in archive.found_again(wanted, self.table)]
         return Events(_joined(pairs, united(found)) if found else pairs.slice(0, 0))
 
     def save(self, path: str | Path) -> int:

@@ -7,6 +7,8 @@ from datetime import datetime
 from html import escape
 from typing import Any, Final
 
+ROWS: Final = 20
+"""Most rows of a representation."""
 WIDE: Final = 80
 """Most characters of a cell; the whole text is its tooltip."""
 
