@@ -83,7 +83,7 @@ REPORT = pa.schema(
 
 _REPORT_TYPES = {field.name: field.type for field in REPORT}
 
-_FIELDS: Mapping[str, pa.DataType] = {
+FIELDS: Mapping[str, pa.DataType] = {
     "message": pa.string(),
     "event.created": TIMESTAMP,
     "event.duration": pa.int64(),
@@ -110,8 +110,9 @@ _FIELDS: Mapping[str, pa.DataType] = {
     "system.load.15": pa.float64(),
     "tags": TEXTS,
 }
+"""Columns of observations that have another type than text, by name."""
 
-_PATTERNS: tuple[tuple[str, pa.DataType], ...] = (
+PATTERNS: tuple[tuple[str, pa.DataType], ...] = (
     ("*.bytes", pa.int64()),
     ("*.packets", pa.int64()),
     ("*.port", pa.int64()),
@@ -122,8 +123,9 @@ _PATTERNS: tuple[tuple[str, pa.DataType], ...] = (
     ("system.network.*.dropped", pa.int64()),
     ("system.network.*.errors", pa.int64()),
 )
+"""The same by patterns of names, of which the first that fits counts."""
 
-_LOW_VARIETY = frozenset(
+LOW_VARIETY = frozenset(
     {
         "agent.type", "agent.version", "ecs.version", "event.action", "event.kind", "event.module",
         "event.outcome", "event.provider", "host.hostname", "host.name", "log.level", "network.transport",
@@ -131,6 +133,7 @@ _LOW_VARIETY = frozenset(
         "service.name", "service.type",
     }
 )  # fmt: skip
+"""Columns of text in which the same values come again and again."""
 
 
 @lru_cache(maxsize=65_536)
@@ -141,9 +144,9 @@ def field_type(name: str) -> pa.DataType:
         >>> field_type("source.port"), field_type("CommandLine")
         (DataType(int64), DataType(string))
     """
-    for table in (ENVELOPE, OPTIONAL_ENVELOPE, _REPORT_TYPES, _FIELDS):
+    for table in (ENVELOPE, OPTIONAL_ENVELOPE, _REPORT_TYPES, FIELDS):
         if name in table:
             return table[name]
-    if name in _LOW_VARIETY:
+    if name in LOW_VARIETY:
         return DICTIONARY
-    return next((kind for pattern, kind in _PATTERNS if fnmatchcase(name, pattern)), pa.string())
+    return next((kind for pattern, kind in PATTERNS if fnmatchcase(name, pattern)), pa.string())

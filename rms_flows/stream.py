@@ -22,7 +22,8 @@ from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
 from rms_flows.flow.build import Choices, build
 from rms_flows.flow.plan import Plan
-from rms_flows.io.contract import Sink
+from rms_flows.io.contract import Log, Sink
+from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.live import NOT_BEGUN, Feed, Reading
 from rms_flows.io.log_sink import LogSink
 from rms_flows.io.ndjson_sink import NdjsonSink
@@ -188,11 +189,13 @@ def needed(plan: Plan, settled: int) -> tuple[int, dict[str, int]]:
     return min(lines.values()), {name: lines[name] for name in plan.spills}
 
 
-def _log(sink: Sink) -> LogSink:
+def _log(sink: Sink) -> Log:
     """Open as a log what a replay would replace."""
+    if isinstance(sink, ElasticsearchSink):
+        return sink.log()
     if not isinstance(sink, NdjsonSink) or sink.uri.endswith((".gz", ".zst")):
         raise DocumentError(
-            "a stream appends to files of JSON lines only",
+            "a stream appends to files of JSON lines and to Elasticsearch only",
             where=sink.uri,
             remedy="name one that ends in .ndjson with --sink ID=FILE",
         )

@@ -187,7 +187,7 @@ def test_overrides_replace_sources_and_sinks(home, monkeypatch):
         ({}, {"sources": {"x": "y"}}, DocumentError, "--source: the flow has no source 'x'; it has hub, auth"),
         ({}, {"sinks": {"x": "y"}}, DocumentError, "--sink: the flow has no sink 'x'; it has reports, archive"),
         ({"sources": [{"id": "hub"}, {"id": "auth"}]}, {}, DocumentError, "the source 'hub' has no archive to replay; give it archive:, or --source hub=URI"),
-        ({"sinks": []}, {}, FlowError, "t: dead letters have nowhere to go; give the flow a sink, or --dead-letters FILE"),
+        ({"sinks": []}, {}, FlowError, "t: dead letters have nowhere to go; give the flow a sink that is a file, or --dead-letters FILE"),
         ({"sources": [{"id": "hub", "archive": "none*"}, {"id": "auth", "archive": "auth.log"}]}, {}, SourceError, "none.*: no such file"),
         ({}, {"dead_letters": "/proc/x.ndjson"}, SinkError, "/proc/x.ndjson: can't be written"),
     ],

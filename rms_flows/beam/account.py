@@ -59,6 +59,9 @@ def formats(name: str) -> str:
 DEAD = "dead"
 """Stage whose words are the reasons of dead letters."""
 
+REFUSED = "refused"
+"""Word of a sink's stage: rows that came and became dead letters."""
+
 DEAD_LETTERS = "dead-letters"
 """Stage of the sink that takes them."""
 

@@ -21,7 +21,9 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
+from rms_flows.beam import account
 from rms_flows.beam.reading import LIVE, Mark, mark_of, marked
+from rms_flows.beam.sinks import unwanted
 from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
 from rms_flows.io.live import ENDED, NOT_BEGUN
 from rms_flows.processors.contract import Given, Stateful
@@ -264,6 +266,8 @@ def _added(a: Given, b: Given) -> Given:
 class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     """Appends batches to a sink and, when they are flushed, acknowledges them.
 
+    What the sink refuses is a dead letter, flushed before its batch is acknowledged.
+
     Args:
         stage: Name of the stage in the account.
         run: Id in `LIVE`.
@@ -273,7 +277,8 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def __init__(self, stage: str, run: str, sink: str) -> None:
         self._run = run
         self._sink = sink
-        self._rows = Metrics.counter(stage, "rows")
+        self._rows, self._refused = Metrics.counter(stage, "rows"), Metrics.counter(stage, account.REFUSED)
+        self._dead = Metrics.counter(account.DEAD_LETTERS, "rows")
 
     def start_bundle(self) -> None:
         """Begin without a batch to acknowledge."""
@@ -283,16 +288,27 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         """Append a batch, unless that was done before the start."""
         mark = mark_of(batch)
         if batch.num_rows and not mark.warm:
-            LIVE[self._run].sinks[self._sink].write(batch.replace_schema_metadata(None))
+            self._bury(LIVE[self._run].sinks[self._sink].write(batch.replace_schema_metadata(None)))
             self._rows.inc(batch.num_rows)
         self._flushed.append(mark)
 
     def finish_bundle(self) -> None:
-        """Flush, then acknowledge."""
+        """Flush, also the dead letters that come of it, then acknowledge."""
         live = LIVE[self._run]
-        live.sinks[self._sink].flush()
+        self._bury(live.sinks[self._sink].flush())
+        live.sinks[account.DEAD_LETTERS].flush()
         for mark in self._flushed:
             live.ledger.acknowledge(mark.source, mark.number)
+
+    def _bury(self, refused: pa.RecordBatch | None) -> None:
+        if refused is None or not refused.num_rows:
+            return
+        letters = LIVE[self._run].sinks[account.DEAD_LETTERS]
+        last = refused if self._sink == account.DEAD_LETTERS else letters.write(refused)
+        if last is not None and last.num_rows:
+            raise unwanted("the stream's dead letters", last)
+        self._refused.inc(refused.num_rows)
+        self._dead.inc(refused.num_rows)
 
 
 def write(stage: str, run: str, sink: str) -> beam.ParDo:

@@ -18,8 +18,8 @@ from apache_beam.transforms.core import RestrictionProvider
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
 from rms_flows.beam.ledger import Ledger
+from rms_flows.io.contract import Log
 from rms_flows.io.live import Reading, Taken, letters
-from rms_flows.io.log_sink import LogSink
 
 _MARK: Final = b"rms.mark"
 
@@ -67,7 +67,7 @@ class Live:
 
     reading: Reading
     ledger: Ledger
-    sinks: Mapping[str, LogSink]
+    sinks: Mapping[str, Log]
     since: Mapping[str, int] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     number: int = 0

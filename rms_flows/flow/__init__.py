@@ -2,7 +2,7 @@
 
 ::
 
-    sources (decoded within) → annotate → window → processors in graph order → clip → sinks
+    sources (decoded within) → annotate → window → processors in graph order → clip → sinks → dead letters
            └→ dead letters                      └→ matches → stages with state → processors behind → sinks
 
 Every stage is a plain function from batch to batch that runs without Beam. The graph has no GroupByKey and no
@@ -71,6 +71,7 @@ def _lay(plan: Plan, ways: Ways) -> None:
             )
         if processor.window != plan.window or processor.ready().gives == "observations":
             around.add(processor.id)
+    refused = 0
     for sink in plan.sinks:
         inward = [(name, *inlet) for name in sink.inputs for inlet in ways.get(name, {}).items()]
         for edge, (name, way, batches) in enumerate(inward):
@@ -79,7 +80,9 @@ def _lay(plan: Plan, ways: Ways) -> None:
                 inside |= f"{way} > {sink.id} window" >> step(
                     account.clip(sink.id), partial(within, plan.window)
                 )
-            inside | f"{way} > {sink.id}" >> write(account.sink(sink.id), sink.sink, edge)
+            letters = inside | f"{way} > {sink.id}" >> write(account.sink(sink.id), sink.sink, edge)
+            refused += 1  # the first input of the sink of dead letters is what sources give
+            letters | f"{way} > {sink.id} refused" >> write(account.DEAD_LETTERS, plan.dead_letters, refused)
 
 
 def _processed(

@@ -263,11 +263,13 @@ def _sink(sink: SinkEntry, folder: Path, choices: Choices) -> Sink:
 
 
 def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
-    """Open where dead letters go: as told, else beside the first sink."""
+    """Open where dead letters go: as told, else beside the first sink on this machine."""
     if choices.dead_letters is not None:
         return open_sink(choices.dead_letters, base=Path(), empty=False)
     for sink in flow.sinks:
         chosen = choices.sinks.get(sink.id)
+        if uri.split(chosen or sink.uri, Path()).scheme in uri.REMOTE:
+            continue
         place = (
             (chosen or sink.uri).partition("?")[0].removeprefix("parquet:").removeprefix("file:").rstrip("/")
         )
@@ -279,7 +281,7 @@ def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
     raise FlowError(
         "dead letters have nowhere to go",
         where=flow.orchestrator,
-        remedy="give the flow a sink, or --dead-letters FILE",
+        remedy="give the flow a sink that is a file, or --dead-letters FILE",
     )
 
 

@@ -46,6 +46,7 @@ def reconcile(plan: Plan, pieces: Sequence[Piece], total: Account) -> None:
             given[processor.id] += later["found"]
     for sink in plan.sinks:
         arrived = words(total, account.sink(sink.id))["rows"]
+        dead += words(total, account.sink(sink.id))[account.REFUSED]
         clip = words(total, account.clip(sink.id))
         due = sum(given[name] for name in sink.inputs) - clip["rows"] + clip["found"]
         _agree(f"rows into {sink.id!r}", due, arrived)

@@ -9,6 +9,7 @@ from rms_flows.errors import DocumentError
 from rms_flows.io import uri as uris
 from rms_flows.io.contract import Sink, Source
 from rms_flows.io.elasticsearch import address as elastic
+from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.io.files import FileSource
 from rms_flows.io.follow import FollowSource
@@ -76,7 +77,8 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
 
     Args:
         uri: `parquet:FOLDER` for observations, or a file of JSON lines (`.ndjson`, also `.gz` and `.zst`),
-            for reports as ECS documents or, with `?as=iotac`, as those of IoTAC.
+            for reports as ECS documents or, with `?as=iotac`, as those of IoTAC; or
+            `elasticsearch[+https]://HOST/INDEX` for both.
         base: Where relative paths begin.
         confined: The path can't leave `base`.
         empty: Leave an empty file where nothing came, so that old results don't stay.
@@ -92,10 +94,22 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
         )
     if address.scheme == "parquet":
         return ParquetSink(address.path)
+    if address.scheme in uris.REMOTE:
+        return _elasticsearch_sink(address, form)
     path = Path(address.path)
     name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name
     if address.scheme == "file" and name.endswith(_LINES):
         return NdjsonSink(path, write=reports_as(form, uri) if form != "ecs" else lines, empty=empty)
     raise DocumentError(
-        "nothing can write this", where=uri, remedy="name a file that ends in .ndjson, or parquet:FOLDER"
+        "nothing can write this",
+        where=uri,
+        remedy="name a file that ends in .ndjson, parquet:FOLDER, or elasticsearch://HOST/INDEX",
     )
+
+
+def _elasticsearch_sink(place: uris.Address, form: str) -> Sink:
+    if form != "ecs":
+        raise DocumentError(
+            f"the repository keeps ECS documents, not {form!r}", where=place.uri, remedy="take as= off"
+        )
+    return ElasticsearchSink(elastic.address(place))

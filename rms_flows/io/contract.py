@@ -80,13 +80,33 @@ class Source(Protocol):
 
 
 class Writer(Protocol):
-    """Takes the batches of one part; nothing of it is visible until the sink commits."""
+    """Takes the batches of one part; nothing of it is visible until the sink commits, unless it says so.
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    Where a place may refuse a row, both give what it refused of what was written, as dead letters
+    (`schema.DEAD_LETTER`): those are counted, and go where the flow's dead letters go.
+    """
+
+    def write(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """Take one batch; raises SinkError."""
 
+    def close(self) -> pa.RecordBatch | None:
+        """Make the part durable, so that `commit` finds it; raises SinkError."""
+
+
+class Log(Protocol):
+    """What a stream appends to; it stays in the stream's process. What is refused is given as by `Writer`."""
+
+    def open(self) -> None:
+        """Get ready; raises SinkError before work begins."""
+
+    def write(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Take one batch; raises SinkError."""
+
+    def flush(self) -> pa.RecordBatch | None:
+        """Make what was written survive a loss of power: it may be acknowledged now; raises SinkError."""
+
     def close(self) -> None:
-        """Make the part durable in the staging area, so that `commit` finds it; raises SinkError."""
+        """Let go of it, without a flush."""
 
 
 class Sink(Protocol):

@@ -17,7 +17,7 @@ _TAIL = 1 << 16
 
 
 class LogSink:
-    """Appends lines to a file.
+    """Appends lines to a file; see `contract.Log`.
 
     Guarantee: what was flushed is on disk and is never written over; a line that a kill tore is cut off at
     the next start. A report that is found again after a restart is appended again, under the same id.

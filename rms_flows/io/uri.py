@@ -14,7 +14,7 @@ from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
-_REMOTE: Final = ("elasticsearch", "elasticsearch+https")
+REMOTE: Final = ("elasticsearch", "elasticsearch+https")
 """Schemes of places on other machines, whose paths begin with a host."""
 
 _QUERY: Final = re.compile(r"\?(?=[a-z_]+=)")
@@ -59,7 +59,7 @@ def split(uri: str, base: Path, *, confined: bool = False) -> Address:
     path, query = rest, ""
     if begins := _QUERY.search(rest):
         path, query = rest[: begins.start()], rest[begins.end() :]
-    if scheme in _REMOTE and "@" in path.partition("/")[0]:
+    if scheme in REMOTE and "@" in path.partition("/")[0]:
         raise DocumentError(
             "credentials don't belong in a URI, which is logged",
             where=f"{scheme}://…@{path.partition('@')[2]}",
@@ -70,7 +70,7 @@ def split(uri: str, base: Path, *, confined: bool = False) -> Address:
         raise DocumentError("a key comes twice after the ?", where=uri, remedy="keep one of them")
     if not path:
         raise DocumentError("no path", where=uri, remedy="write one such as logs/auth.log")
-    if scheme in _REMOTE:
+    if scheme in REMOTE:
         return Address(uri, scheme, path, dict(pairs))
     whole = base / path
     if confined and not whole.resolve().is_relative_to(base.resolve()):

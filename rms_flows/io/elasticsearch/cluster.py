@@ -161,10 +161,16 @@ class Cluster:
             return tries(once)
         except ApiError as error:
             said = Answer(error.status_code, _bytes(error.body))
-            problem, remedy = refused(said.status, said.failure)
+            trouble = self.trouble(said.status, said.failure)
         except TransportError as error:
             problem, remedy = unreached(error)
-        raise self.error(problem, where=self.where, remedy=remedy)
+            trouble = self.error(problem, where=self.where, remedy=remedy)
+        raise trouble  # here, where it drags no request along
+
+    def trouble(self, status: int, failure: Failure) -> RmsError:
+        """Give the error to raise for an answer that is none."""
+        problem, remedy = refused(status, failure)
+        return self.error(problem, where=self.where, remedy=remedy)
 
     @cached_property
     def _opened(self) -> Elasticsearch:
