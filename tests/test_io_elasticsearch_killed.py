@@ -22,7 +22,7 @@ def test_a_reader_goes_on_where_the_node_is_back(own_node, monkeypatch):
     monkeypatch.setattr("rms_flows.io.elasticsearch.source.MOST", 500)
     index(own_node.url, "killed", number_of_shards=2)
     fill(own_node.url, "killed", events(4_000))
-    for request in (Request(), Request(ordered=True)):
+    for request in (Request(), Request(lateness=0)):
         opened = source(own_node.url, "killed")
         [fragment] = opened.fragments(request)
         found, back = [], None

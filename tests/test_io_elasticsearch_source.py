@@ -281,7 +281,7 @@ def test_a_stream_gets_documents_in_the_order_of_time_the_same_each_time(node, m
         "src-order",
         [{"@timestamp": stamp(number % 9), "n": str(number)} for number in range(120)][::-1],
     )
-    request = Request(ordered=True)
+    request = Request(lateness=0)
     _, first, _ = read(source(node, "src-order"), request)
     times = first["@timestamp"].cast(pa.int64()).to_pylist()
     assert times == sorted(times)
@@ -293,7 +293,7 @@ def test_a_stream_gets_documents_in_the_order_of_time_the_same_each_time(node, m
 def test_a_stream_refuses_an_index_that_knows_no_times(node):
     index(node, "src-unordered", {"dynamic": False})
     with pytest.raises(SourceError, match=r"no date in its mapping says when .*; map one as date and index"):
-        source(node, "src-unordered").fragments(Request(ordered=True))
+        source(node, "src-unordered").fragments(Request(lateness=0))
 
 
 def test_nanoseconds_and_milliseconds_go_together(node):
@@ -305,7 +305,7 @@ def test_nanoseconds_and_milliseconds_go_together(node):
         [{"@timestamp": "2026-01-01T00:00:00.000001001Z", "n": "1"}, {"@timestamp": stamp(3), "n": "3"}],
     )
     fill(node, "src-nanos-2", [{"@timestamp": stamp(2), "n": "2"}])
-    for request in (Request(ordered=True), Request(window=Window(micros(0), micros(2.5)), ordered=True)):
+    for request in (Request(lateness=0), Request(window=Window(micros(0), micros(2.5)), lateness=0)):
         _, table, _ = read(source(node, "src-nanos-*"), request)
         assert table["n"].to_pylist()[:2] == ["1", "2"]
     assert table["@timestamp"][0].as_py() == START + timedelta(microseconds=1)
@@ -395,7 +395,7 @@ def test_a_point_in_time_that_expired_is_replaced_and_each_document_comes_once(n
     index(node, "src-expired", number_of_shards=2)
     fill(node, "src-expired", events(75))
     asked = _forget(node, monkeypatch, lambda page: page in {1, 4, 5, 9})
-    opened, request = source(node, "src-expired"), Request(ordered=ordered)
+    opened, request = source(node, "src-expired"), Request(lateness=0 if ordered else None)
     [fragment] = opened.fragments(request)
     found = []
     for decoded in opened.read(fragment, request):
@@ -445,7 +445,7 @@ def test_documents_that_can_not_matter_are_left_out_unless_a_stream_counts_them(
     assert table["n"].to_pylist() == ["5"]
     assert [letter["event.original"] for letter in dead] == [b'{"n": "5"}']
     assert sum(fragment.rows for fragment in fragments) == 2
-    _, table, dead = read(source(node, "src-narrow"), Request(looks_for=lambda: fives, ordered=True))
+    _, table, dead = read(source(node, "src-narrow"), Request(looks_for=lambda: fives, lateness=0))
     assert (table.num_rows, len(dead)) == (9, 2)
     _, table, _ = read(source(node, "src-narrow"), Request(looks_for=lambda: None))
     assert table.num_rows == 9

@@ -152,4 +152,5 @@ class Decoded:
     dead: pa.RecordBatch  # schema.DEAD_LETTER
     counts: Counts
     reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by `error.type`
+    place: int | None = None  # microseconds: a reader that begins with events from there on misses nothing
     guessed: str | None = None  # on an input's first batch: its format, if that was guessed from content

@@ -76,7 +76,12 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     needs = _needs(flow, steps)
     looks = _looks(flow, processors, choices)
     requests = {
-        one.id: Request(needs[one.id], windows[one.id], choices.endless, looks[one.id])
+        one.id: Request(
+            needs[one.id],
+            windows[one.id],
+            lateness=microseconds(one.lateness) if choices.endless else None,
+            looks_for=looks[one.id],
+        )
         for one in flow.sources
     }
     dead_letters = _dead_letters(flow, data_folder, choices)

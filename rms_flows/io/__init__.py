@@ -31,8 +31,8 @@ def open_source(
     """Open what a URI names for reading; nothing is read yet.
 
     Args:
-        uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `dead-letters:PATH` or
-            `follow:PATH`, with options after a `?`.
+        uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `dead-letters:PATH`,
+            `follow:PATH` or `follow:elasticsearch://HOST/INDEX`, with options after a `?`.
         base: Where relative paths begin.
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
@@ -41,7 +41,8 @@ def open_source(
     Raises:
         DocumentError: The URI is none, or its scheme has no adapter.
     """
-    address = uris.split(uri, base, confined=confined)
+    followed = uri.startswith("follow:elasticsearch")
+    address = uris.split(uri.removeprefix("follow:") if followed else uri, base, confined=confined)
     known = uris.options(address, options or Options())
     if address.scheme == "parquet" or (address.scheme == "file" and address.path.endswith(".parquet")):
         if others := sorted(address.query.keys() - _PARQUET):
@@ -55,15 +56,15 @@ def open_source(
         )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
-    if address.scheme in {"elasticsearch", "elasticsearch+https"}:
-        return ElasticsearchSource(elastic.address(address, pattern=True), known)
+    if address.scheme in {"elasticsearch", "elasticsearch+https"} and (endless or not followed):
+        return ElasticsearchSource(elastic.address(address, pattern=True), known, followed)
     if address.scheme == "follow" and endless:
         return FollowSource(address.path, known)
-    if address.scheme == "follow":
+    if followed or address.scheme == "follow":
         raise DocumentError(
             "never ends, and only a stream reads such a source",
             where=uri,
-            remedy="name the file without follow:, or use rms stream",
+            remedy="name it without follow:, or use rms stream",
         )
     raise DocumentError(
         f"nothing can read {address.scheme!r}",

@@ -46,16 +46,24 @@ class Request:
     Args:
         columns: Columns to read, None for all; the envelope always comes.
         window: Events outside may be left out; the flow drops what comes too much.
-        ordered: A stream reads: fragments and the rows in them have to come in an order that the same data
-            always has, which should be that of time.
+        lateness: A stream reads, and events may come so many microseconds late; else None. To a stream
+            fragments and the rows in them have to come in an order that the same data always has, which
+            should be that of time.
+        since: The stream goes on: the last `Decoded.place` that counts, for sources whose batches have one.
         looks_for: Gives what the flow looks for: events of which none of it is true may be left out; None
             where every event matters.
     """
 
     columns: frozenset[str] | None = None
     window: Window = field(default_factory=Window)
-    ordered: bool = False
+    lateness: int | None = None
+    since: int | None = None
     looks_for: Callable[[], Sequence[Look] | None] | None = None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a stream reads, to which the order of rows matters."""
+        return self.lateness is not None
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -45,7 +45,10 @@ _BEAT: Final = 500_000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """How much of a source was read: fragments, and of the one after these rows and dead letters."""
+    """How much of a source was read: fragments, and of the one after these rows and dead letters.
+
+    Of a source whose batches have a `Decoded.place`: in `row` that place, in `dead` the batches since.
+    """
 
     fragment: int = 0
     row: int = 0
@@ -236,10 +239,15 @@ class _Line:
         Dead letters come behind the rows that they were decoded with: a file that grew may have more of them,
         and then the old ones are told again.
         """
-        fragments = self.feed.source.fragments(self.feed.request)
+        since = self.feed.start.row if self.feed.start > Position() else None
+        request = replace(self.feed.request, since=since)
+        fragments = self.feed.source.fragments(request)
         for number in range(self.feed.start.fragment, len(fragments)):
             row, dead = 0, 0
-            for decoded in self.feed.source.read(fragments[number], self.feed.request):
+            for decoded in self.feed.source.read(fragments[number], request):
+                if decoded.place is not None:
+                    yield from self._placed(decoded.rows, decoded.dead, decoded.place)
+                    continue
                 first, last = row, row + decoded.rows.num_rows
                 while row < last:
                     end = self._end(number, row, last)
@@ -254,6 +262,41 @@ class _Line:
                     self._check_end(position)
                     yield _NO_ROWS, None, self._position
         yield None, None, self._position
+
+    def _placed(
+        self, rows: pa.RecordBatch, dead: pa.RecordBatch, place: int
+    ) -> Iterator[tuple[pa.RecordBatch | None, pa.RecordBatch | None, Position]]:
+        """Cut what comes of a source whose places are times: a position is one, and counts the batches since.
+
+        What comes again behind a restart is told from what is new by its time alone: it only warms up where
+        it is from before what had been settled, and else is told once more, under the same ids. Dead letters,
+        which have no time, are told again.
+        """
+        stamps = rows.column("@timestamp").cast(pa.int64()).to_numpy()
+        told = int(np.append(stamps >= self.feed.settled, True).argmax())  # rows before it were told
+        ends = [
+            *range(self._rows, told, self._rows),
+            told,
+            *range(told + self._rows, len(stamps), self._rows),
+        ]
+        first = 0
+        for last in dict.fromkeys([*ends, len(stamps)]):
+            if first < last:
+                whole = last == len(stamps) and not dead.num_rows
+                yield rows.slice(first, last - first), None, self._next(place, whole=whole, told=first < told)
+                first = last
+        if dead.num_rows:
+            yield rows.slice(0, 0), dead, self._next(place, whole=True, told=False)
+        if not (len(stamps) or dead.num_rows):
+            yield _NO_ROWS, None, self._position
+
+    def _next(self, place: int, *, whole: bool, told: bool) -> Position:
+        """Give the position behind a batch; not that of the place before all that came with it is there."""
+        at, committed = self._position, self.feed.committed
+        at = replace(at, dead=at.dead + 1)
+        if whole:
+            at = max(at, Position(at.fragment, place))
+        return min(at, committed) if told else max(at, replace(committed, dead=committed.dead + 1))
 
     def _end(self, fragment: int, at: int, last: int) -> int:
         """Give the row before which a batch ends."""

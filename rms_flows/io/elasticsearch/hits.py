@@ -55,10 +55,12 @@ class Page:
     Args:
         records: Their bytes as they were indexed.
         origins: Strings, shape (records,): `index/_id`.
+        times: int64, shape (records,), rising: milliseconds since 1970; None where they are in no order.
     """
 
     records: Records
     origins: pa.StringArray
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -67,7 +69,9 @@ class Page:
         """Leave out documents that are known."""
         known = pc.is_in(self.origins, pa.chunked_array(origins, pa.string()).combine_chunks())
         kept = pc.invert(known)
-        return Page(self.records.take(kept.to_numpy(zero_copy_only=False)), self.origins.filter(kept))
+        mask = kept.to_numpy(zero_copy_only=False)
+        times = None if self.times is None else self.times[mask]
+        return Page(self.records.take(mask), self.origins.filter(kept), times)
 
 
 def hits(answer: bytes, where: str) -> list[Hit]:
@@ -127,14 +131,14 @@ def _compiled_page(answer: bytes, most: int, where: str) -> Page | None:
 _HITS: Final = b'"hits":['
 
 
-def page(found: Sequence[Hit]) -> Page:
+def page(found: Sequence[Hit], times: np.ndarray | None = None) -> Page:
     """Put documents together."""
     sources = [hit.source for hit in found]
     ends = np.cumsum(np.fromiter((memoryview(one).nbytes for one in sources), np.int64, len(found)) + 1) - 1
     starts = np.concatenate([[0], ends[:-1] + 1]) if found else ends
     records = Records(np.frombuffer(b"\n".join([*sources, PADDING]), np.uint8), starts, ends)
     names = [pa.array([getattr(hit, name) for hit in found], pa.string()) for name in ("index", "id")]
-    return Page(records, pc.binary_join_element_wise(*names, "/"))
+    return Page(records, pc.binary_join_element_wise(*names, "/"), times)
 
 
 _LAST: Final = re.compile(rb'"sort":(\[[^"\[\]{}]*\])\}\]\}\}\s*\Z')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from rms_flows.errors import SourceError
@@ -116,7 +118,8 @@ def _ordered(cluster: Cluster, search: Search, where: str, given: Sequence[pa.St
         ready = [hit for hit in [*held, *found] if hit.time != latest]
         held = [hit for hit in [*held, *found] if hit.time == latest]
         if ready:
-            one = page(sorted(ready, key=lambda hit: (hit.time, hit.index, hit.id)))
+            ready.sort(key=lambda hit: (hit.time, hit.index, hit.id))
+            one = page(ready, np.array([hit.time for hit in ready]))
             yield one.without(given) if given else one
 
 
@@ -155,8 +158,9 @@ def answers(cluster: Cluster, search: Search) -> Iterator[bytes]:
                     return
         finally:
             under_way.cancel()
-            with suppress(SourceError):  # it ends by itself
-                cluster.call("DELETE", "/_pit", {"id": point}, accept={_NOT_FOUND}, patience=0)
+            if not sys.is_finalizing():
+                with suppress(SourceError):  # it ends by itself
+                    cluster.call("DELETE", "/_pit", {"id": point}, accept={_NOT_FOUND}, patience=0)
 
 
 class _Point(msgspec.Struct):

@@ -43,7 +43,7 @@ class Span:
 
 
 def by_time(cluster: Cluster, search: Search, time: str, window: Window, *, local: bool) -> list[Part]:
-    """Divide a window into spans of time, and set apart what the server knows no time of.
+    """Divide a window into spans of time, for a stream one, and set apart what the server knows no time of.
 
     Args:
         cluster: Who answers.
@@ -52,15 +52,21 @@ def by_time(cluster: Cluster, search: Search, time: str, window: Window, *, loca
         window: What is wanted; what has no time for the server may have one for a decoder.
         local: Stamps without a zone may not be UTC, which the server takes them for.
     """
-    start, end = bounds(window, local=local)
-    inside = search if start is None and end is None else _with(search, _between(time, start, end))
-    parts = [
-        Part(f"{span.start}-{span.end}", span.rows, _with(search, _between(time, span.start, span.end)))
-        for span in _spans(cluster, inside, time)
+    inside = narrowed(search, between(time, *bounds(window, local=local)))
+    lacking = replace(narrowed(search, {"bool": {"must_not": {"exists": {"field": time}}}}), order=None)
+    apart = Part(f"no {time}", _count(cluster, lacking), lacking)
+    if search.order:  # positions count documents, and where spans end depends on all of them
+        return [Part("", _count(cluster, inside), inside), apart]
+    found = [
+        Part(f"{one.start}-{one.end}", one.rows, narrowed(search, between(time, one.start, one.end)))
+        for one in _spans(cluster, inside, time)
     ]
-    lacking = replace(_with(search, {"bool": {"must_not": {"exists": {"field": time}}}}), order=None)
-    said = cluster.call("POST", f"/{search.index}/_count", {"query": lacking.query})
-    return [*parts, Part(f"no {time}", said.json(dict)["count"], lacking)]
+    return [*found, apart]
+
+
+def _count(cluster: Cluster, search: Search) -> int:
+    said = cluster.call("POST", f"/{search.index}/_count", {"query": search.query})
+    return int(said.json(dict)["count"])
 
 
 def by_index(cluster: Cluster, search: Search) -> list[Part]:
@@ -84,11 +90,13 @@ def bounds(window: Window, *, local: bool) -> tuple[int | None, int | None]:
     return start, end
 
 
-def _with(search: Search, clause: Mapping[str, Any]) -> Search:
+def narrowed(search: Search, clause: Mapping[str, Any]) -> Search:
+    """Ask for what a clause is true of, too."""
     return replace(search, filters=[*search.filters, clause])
 
 
-def _between(time: str, start: int | None, end: int | None) -> dict[str, Any]:
+def between(time: str, start: int | None, end: int | None) -> dict[str, Any]:
+    """Write a clause that is true of times of [start, end), milliseconds since 1970."""
     ends = {word: bound for word, bound in (("gte", start), ("lt", end)) if bound is not None}
     return {"range": {time: {**ends, "format": "epoch_millis"}}}
 
@@ -116,7 +124,7 @@ def _counted(cluster: Cluster, search: Search, time: str, start: int, end: int) 
         "offset": f"{start % step}ms",
         "min_doc_count": 1,
     }
-    inside = _with(search, _between(time, start, end))
+    inside = narrowed(search, between(time, start, end))
     found = _aggregated(cluster, inside, {"spans": {"date_histogram": histogram}})["spans"]["buckets"]
     for bucket in found:
         first, rows = int(bucket["key"]), bucket["doc_count"]

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+import pyarrow as pa
+
 from rms_flows.decode import FORMATS, format_named
-from rms_flows.decode.contract import Context, Decoded, Format, Options
+from rms_flows.decode.contract import Context, Counts, Decoded, Format, Options
 from rms_flows.decode.driver import Inlet
 from rms_flows.decode.framing import Frame
 from rms_flows.errors import SourceError
@@ -16,15 +18,20 @@ from rms_flows.io.contract import Fragment, Request
 from rms_flows.io.elasticsearch.address import Address
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.fields import Fields, read
-from rms_flows.io.elasticsearch.hits import hits, page
+from rms_flows.io.elasticsearch.hits import Page, hits, page
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
 from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
 from rms_flows.io.elasticsearch.pushdown import GIVEN, Pushed, pushed
+from rms_flows.io.elasticsearch.tail import tail
+from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
 _SAMPLE: Final = 100
 """Documents by which a format is guessed and the size of all is estimated."""
 
+
+_NO_ROWS: Final = pa.RecordBatch.from_pylist([], pa.schema(list(ENVELOPE.items())))
+_NONE_DEAD: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 _Mappings = Mapping[str, Any]
 
@@ -46,16 +53,17 @@ class ElasticsearchSource:
     Args:
         address: Where they lie; its index may be a pattern.
         options: How documents are read; without a format it is guessed from some of them.
+        endless: Go on with what is written, see `tail`; documents without a date are not found then.
     """
 
     address: Address
     options: Options = field(default_factory=Options)
-    endless = False
+    endless: bool = False
 
     @property
     def uri(self) -> str:
         """The address; it holds no secrets."""
-        return self.address.uri
+        return f"follow:{self.address.uri}" if self.endless else self.address.uri
 
     def fragments(self, request: Request) -> list[Fragment]:
         """List spans of time, else indices; none where there is no document.
@@ -80,7 +88,9 @@ class ElasticsearchSource:
             order=time if request.ordered else None,
             nanoseconds=time is not None and fields.nanoseconds(time),
         )
-        if time is None:
+        if self.endless:
+            parts = [Part("", 1, search)]
+        elif time is None:
             parts = by_index(cluster, search)
         else:
             local = not fields.archived and self.options.timezone is not None
@@ -126,10 +136,19 @@ class ElasticsearchSource:
             Context(search.index, options, request.columns, archived=archived), FORMATS[extra["format"]]
         )
         guessed = None if self.options.format or archived else extra["format"]
-        for one in pages(self._cluster(), search, self.uri):
-            decoded = inlet.take(Frame(one.records, 0, [], one.records.size(), one.origins))
-            yield replace(decoded, guessed=guessed)
+        for one, place in self._arriving(search, request):
+            decoded = Decoded(_NO_ROWS, _NONE_DEAD, Counts())
+            if one is not None:
+                decoded = inlet.take(Frame(one.records, 0, [], one.records.size(), one.origins))
+            yield replace(decoded, guessed=guessed, place=place)
             guessed = None
+
+    def _arriving(self, search: Search, request: Request) -> Iterator[tuple[Page | None, int | None]]:
+        """Give pages, and where there is no end also what tells how far nothing was missed."""
+        if self.endless:
+            yield from tail(self._cluster(), search, request, self.uri)
+        else:
+            yield from ((one, None) for one in pages(self._cluster(), search, self.uri))
 
     def _cluster(self) -> Cluster:
         return Cluster(self.address.url, self.uri, SourceError)
