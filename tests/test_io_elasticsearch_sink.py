@@ -73,9 +73,7 @@ def test_events_go_to_the_index_of_their_day(elasticsearch_node):
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=4), max_size=4))
-def test_of_a_report_the_highest_revision_stays_in_whatever_order_they_come(
-    elasticsearch_node, batches, chance
-):
+def test_of_a_report_the_highest_revision_stays_in_whatever_order_they_come(elasticsearch_node, batches):
     index = f"sink-revisions-{uuid.uuid4().hex}"
     sink = repository.sink(elasticsearch_node, index)
     written(sink, *(reports(*(report(*one) for one in batch)) for batch in batches))
