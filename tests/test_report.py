@@ -212,7 +212,7 @@ def test_the_charts_data_is_whole_whatever_the_names(tmp_path):
     text = page(tmp_path, pa.Table.from_batches([reports(2, name=EVIL)]))
     specs = json.loads(re.search(r"^const specs = (.*);$", text, re.MULTILINE)[1])
     assert specs["rule"]["data"]["values"] == [{"rule": EVIL, "level": "low", "reports": 2}]
-    assert set(specs) == {"time", "level", "rule", "source"}
+    assert set(specs) == {"time", "level", "rule", "source", "heat", "tactics"}
 
 
 def test_a_page_of_nothing_says_so(tmp_path):
@@ -265,5 +265,5 @@ def test_a_real_browser_draws_the_pictures_and_runs_nothing_else(tmp_path, chrom
     ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout  # noqa: S603
     assert "<title>Seen</title>" in shown
-    assert shown.count("<svg xmlns") == 4
-    assert shown.count("mark-rect") >= 4  # bars, not empty frames
+    assert shown.count("<svg xmlns") == 6
+    assert shown.count("mark-rect") >= 6  # bars, not empty frames

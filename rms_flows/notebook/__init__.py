@@ -51,6 +51,7 @@ from rms_flows.notebook.prototype import Rule
 from rms_flows.notebook.prototype import Rule as rule  # noqa: N813  read as rms.rule
 from rms_flows.notebook.reports import Reports
 from rms_flows.notebook.ruleset import Given, Rules
+from rms_flows.pictures import Picture
 
 __all__ = [
     "Archive",
@@ -58,6 +59,7 @@ __all__ = [
     "Events",
     "Explained",
     "Found",
+    "Picture",
     "Profile",
     "Reports",
     "Rule",

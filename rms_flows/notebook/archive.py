@@ -29,6 +29,7 @@ from rms_flows.model import Orchestrator, load_orchestrator
 from rms_flows.model import Source as SourceEntry
 from rms_flows.notebook import shown
 from rms_flows.notebook.cache import CachedSource
+from rms_flows.notebook.draw import DrawArchive
 from rms_flows.notebook.events import Events, to_pandas, united
 from rms_flows.notebook.period import Moment, period
 from rms_flows.notebook.profile import Profile, Profiler
@@ -81,6 +82,11 @@ class Archive:
     def uri(self) -> str:
         """Where it lies; holds no credentials."""
         return self.source.uri
+
+    @property
+    def draw(self) -> DrawArchive:
+        """Its pictures."""
+        return DrawArchive(self)
 
     @property
     def window(self) -> Window:

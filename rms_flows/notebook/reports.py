@@ -14,6 +14,7 @@ from rms_flows.flow.summary import Summary
 from rms_flows.flow.window import within
 from rms_flows.io.contract import Window
 from rms_flows.notebook import shown
+from rms_flows.notebook.draw import DrawReports
 from rms_flows.notebook.events import Events, to_pandas, united
 from rms_flows.notebook.period import Moment, period
 from rms_flows.notebook.selection import Wanted, select
@@ -52,6 +53,11 @@ class Reports:
     def complete(self) -> bool:
         """Tell whether the run went to its end."""
         return self.summary is not None
+
+    @property
+    def draw(self) -> DrawReports:
+        """Their pictures."""
+        return DrawReports(self)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -11,7 +11,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rms_flows.report.charts import LEVELS, charts
+from rms_flows.pictures.reports import page as pictures
+from rms_flows.pictures.theme import COLORS, LEVELS
 
 ROWS: Final = 1_000
 """Most reports in the page's table, the newest."""
@@ -34,10 +35,22 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 th { position: sticky; top: 0; background: var(--band); } td { overflow-wrap: anywhere; }
 .time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .level { padding: 0 .45rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
-.critical { background: #9b1488; } .high { background: #c03a4d; } .medium { background: #9a6a0b; }
-.low { background: #3f7a59; } .informational { background: #626b78; }
 code { font-size: .85em; } details summary { cursor: pointer; }
 """
+_LEVEL_STYLE: Final = "".join(
+    f".{level} {{ background: color-mix(in srgb, {color} 78%, black); }}\n"
+    for level, color in zip(LEVELS, COLORS, strict=True)
+)
+
+
+_DRAW: Final = """
+const fitted = (spec, width) => spec.vconcat
+  ? {...spec, vconcat: spec.vconcat.map(view => ({...view, width: width - 80}))}
+  : {...spec, width, autosize: {type: "fit-x", contains: "padding"}};
+for (const [name, spec] of Object.entries(specs)) {
+  const place = document.getElementById(`chart-${name}`);
+  vegaEmbed(place, fitted(spec, place.clientWidth), {actions: false, renderer: "svg"});
+}"""
 
 
 def write_html(reports: pa.Table, path: Path, *, title: str) -> None:
@@ -63,7 +76,7 @@ def _page(reports: pa.Table, title: str) -> Iterator[str]:
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+    yield f"<title>{escape(title)}</title><style>{_STYLE}{_LEVEL_STYLE}</style></head><body>"
     yield f"<h1>{escape(title)}</h1>"
     if reports.num_rows:
         yield from _numbers(reports)
@@ -88,21 +101,17 @@ def _numbers(reports: pa.Table) -> Iterator[str]:
 def _pictures(reports: pa.Table) -> Iterator[str]:
     import vl_convert  # noqa: PLC0415  a large library that only this page needs
 
-    specs = charts(reports)
-    titles = {"time": "Over time", "level": "By level", "rule": "By rule", "source": "By source"}
+    drawn = pictures(reports)
     yield '<div class="pictures">'
-    for name, heading in titles.items():
+    for name, (heading, picture) in drawn.items():
         wide = ' class="wide"' if name == "time" else ""
         yield f"<div{wide}><h2>{heading}</h2>"
-        yield f'<div id="chart-{name}" role="img" aria-label="{heading}"></div></div>'
+        yield f'<div id="chart-{name}" role="img" aria-label="{escape(picture.says)}"></div></div>'
     yield "</div>"
     yield '<script type="module">'
     yield vl_convert.javascript_bundle().replace("</script", "<\\/script")  # type: ignore[call-arg]  # has a default
-    yield f"const specs = {_script(specs)};"
-    yield "for (const [name, spec] of Object.entries(specs)) {"
-    yield "  const place = document.getElementById(`chart-${name}`);"
-    yield "  vegaEmbed(place, {...spec, width: place.clientWidth}, {actions: false, renderer: 'svg'});"
-    yield "}"
+    yield f"const specs = {_script({name: picture.spec for name, (_, picture) in drawn.items()})};"
+    yield _DRAW
     yield "</script>"
 
 
