@@ -33,7 +33,7 @@ check: $(READY) ## lint, format, types, layers, declared dependencies
 soak: $(READY) ## run the long forms of the tests: kills, fuzzing, whole data sets
 	$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 3600
 
-services: $(READY) ## start a real Elasticsearch node on this machine until Ctrl-C (needs mvn; ARGS=--help tells more)
+services: $(READY) ## start a real Elasticsearch node and a Kafka broker on this machine until Ctrl-C (needs mvn; ARGS=--help tells more)
 	PYTHONPATH=tests $(BIN)/python -m servers $(ARGS)
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)

