@@ -296,19 +296,24 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         """Flush, also the dead letters that come of it, then acknowledge."""
         live = LIVE[self._run]
         self._bury(live.sinks[self._sink].flush())
-        live.sinks[account.DEAD_LETTERS].flush()
+        _buried(live.sinks[account.DEAD_LETTERS].flush())
         for mark in self._flushed:
             live.ledger.acknowledge(mark.source, mark.number)
 
     def _bury(self, refused: pa.RecordBatch | None) -> None:
         if refused is None or not refused.num_rows:
             return
-        letters = LIVE[self._run].sinks[account.DEAD_LETTERS]
-        last = refused if self._sink == account.DEAD_LETTERS else letters.write(refused)
-        if last is not None and last.num_rows:
-            raise unwanted("the stream's dead letters", last)
+        if self._sink == account.DEAD_LETTERS:
+            _buried(refused)
+        _buried(LIVE[self._run].sinks[account.DEAD_LETTERS].write(refused))
         self._refused.inc(refused.num_rows)
         self._dead.inc(refused.num_rows)
+
+
+def _buried(refused: pa.RecordBatch | None) -> None:
+    """See that no dead letter is refused in its turn."""
+    if refused is not None and refused.num_rows:
+        raise unwanted("the stream's dead letters", refused)
 
 
 def write(stage: str, run: str, sink: str) -> beam.ParDo:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from rms_flows import schema
+from rms_flows.io.elasticsearch.fields import META, OBSERVATIONS
 
 LONGEST: Final = 8191
 """Characters of a text that is indexed as a whole: as many as fit a term whatever they are."""
@@ -49,6 +50,7 @@ def observations(index: str, *, wildcard: bool) -> dict[str, Any]:
     }
     patterns = [*schema.PATTERNS, *((name, pa.string()) for name in _ADDRESSES), ("*", pa.string())]
     mappings = {
+        "_meta": {META: OBSERVATIONS},
         "subobjects": False,
         "date_detection": False,
         "properties": {name: field(name, kind, wildcard=wildcard) for name, kind in known.items()},
@@ -91,7 +93,6 @@ def _template(
             "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1", **settings},
             "mappings": mappings,
         },
-        "_meta": {"description": "made by rms_flows"},
     }
 
 
