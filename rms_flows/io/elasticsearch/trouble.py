@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 PASSING: Final = frozenset({429, 502, 503, 504})
 """Answers that say: later."""
 
-_SAID: Final = re.compile(
-    r"\[Errno -?\d+\] ([^'\")]+)|(certificate verify failed: [^('\"]+)|\[SSL: ([A-Z_]+)"
-)
+_SAID: Final = re.compile(r"""\[Errno -?\d+\] ([^'")]+)|\[SSL: \w+\] (certificate [^('"]+)|\[SSL: (\w+)""")
 _LOGIN: Final = f"set {PREFIX}API_KEY, or {PREFIX}USER and {PREFIX}PASSWORD"
 
 
