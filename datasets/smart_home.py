@@ -8,7 +8,8 @@ Writes, the same for the same day and seed, byte for byte:
 - `auth.log`: syslog lines of its SSH server, with guessing from three addresses among honest log-ins;
 - `conn.log`: Zeek's connections, with a port scan and a beacon;
 - `mosquitto.log`: lines of the MQTT broker, with connects that it refused;
-- `truth.json`: every event that was planted, and which kind of rule can find it.
+- `truth.json`: every event that was planted, and which kind of rule can find it;
+- `labels.csv`: the same as incidents, for `rms backtest`.
 
 Addresses are those that RFC 5737 and RFC 1918 keep for documents and homes.
 """
@@ -211,6 +212,29 @@ def broker(day: datetime, rng: random.Random, truth: Truth) -> Iterator[str]:
         yield f"{int(when.timestamp())}: {message}"
 
 
+def labels(truth: Truth) -> Iterator[tuple[str, str, str, str, str]]:
+    """Give the incidents: kind, entity, start, end, and the rules that alone may find it."""
+    yield "kind", "entity", "start", "end", "rules"
+    spans: list[tuple[str, str, list[datetime]]] = []
+    for one in truth.planted:
+        when = datetime.fromisoformat(one["time"])
+        kind, who = one["kind"], one.get("address") or one.get("source") or ("hub" if "usage" in one else "")
+        if kind in {"mistyped", "guessing"}:  # no attack; its single events are there too
+            continue
+        pause = timedelta(minutes=2 if kind == "overload" else 24 * 60)
+        last = next((s for s in reversed(spans) if s[:2] == (kind, who)), None)
+        if last is None or when - max(last[2]) > pause:
+            spans.append((kind, who, [when]))
+        else:
+            last[2].append(when)
+        if kind == "port-scan":
+            spans[-1][2].append(when + timedelta(minutes=1))
+    for kind, who, times in spans:
+        rules = {"overload": "High CPU load", "refused-connect": "MQTT connect refused"}.get(kind, "")
+        end = max(times) + timedelta(milliseconds=1)  # stamps are cut, and the last event is inside
+        yield kind, who, stamp(min(times)), stamp(end), rules
+
+
 def main() -> None:
     """Write the day."""
     parser = argparse.ArgumentParser(description="Generate a day of a smart home with attacks planted in it.")
@@ -231,6 +255,11 @@ def main() -> None:
         print(f"{options.out / name}: {len(lines):,} lines")
     whole = {"day": options.day.isoformat(), "seed": options.seed, "planted": truth.planted}
     (options.out / "truth.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    incidents = list(labels(truth))
+    (options.out / "labels.csv").write_text(
+        "".join(f"{','.join(row)}\n" for row in incidents), encoding="utf-8"
+    )
+    print(f"{options.out / 'labels.csv'}: {len(incidents) - 1} incidents")
     print(f"{options.out / 'truth.json'}: {len(truth.planted):,} events planted")
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rms_flows.notebook import (
         Archive,
+        Backtest,
         Comparison,
         Events,
         Explained,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Reports,
         Rule,
         Rules,
+        Truth,
         open,  # noqa: A004
         rule,
         rules,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Archive",
+    "Backtest",
     "Comparison",
     "Events",
     "Explained",
@@ -45,6 +48,7 @@ __all__ = [
     "Reports",
     "Rule",
     "Rules",
+    "Truth",
     "open",
     "rule",
     "rules",

@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_day_and_another_another(tmp_path):
     generate(one)
     generate(again)
     generate(other, "--seed", "8")
-    for name in ("metrics.ndjson", "auth.log", "conn.log", "mosquitto.log", "truth.json"):
+    for name in ("metrics.ndjson", "auth.log", "conn.log", "mosquitto.log", "truth.json", "labels.csv"):
         assert (one / name).read_bytes() == (again / name).read_bytes()
         assert (one / name).read_bytes() != (other / name).read_bytes()
 

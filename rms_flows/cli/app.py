@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import documents, look, parity, rules, run, stream
+from rms_flows.cli import backtest, documents, look, parity, rules, run, stream
 
 app = typer.Typer(
     name="rms",
@@ -45,6 +45,7 @@ app.command("detect", epilog=run.DETECT_EPILOG)(run.detect)
 app.command("archive", epilog=run.ARCHIVE_EPILOG)(run.archive)
 app.command("stream", epilog=stream.EPILOG)(stream.stream)
 app.command("parity", epilog=parity.EPILOG)(parity.parity)
+app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
 app.command("report", epilog=look.EPILOG)(look.report)
 app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)

@@ -37,7 +37,9 @@ class Coverage:
     rows: int
 
 
-def coverage(rules: RuleSet, source: str, *, progress: Callable[[Progress], None] | None = None) -> Coverage:
+def coverage(
+    rules: RuleSet, source: str | Source, *, progress: Callable[[Progress], None] | None = None
+) -> Coverage:
     """Tell the fate of each rule on a source, and how many events of its log source there are.
 
     Parquet says in its footers which columns there are, and only those that tell log sources apart are read;
@@ -45,13 +47,13 @@ def coverage(rules: RuleSet, source: str, *, progress: Callable[[Progress], None
 
     Args:
         rules: What would run.
-        source: URI; paths begin in the working directory.
+        source: URI, whose paths begin in the working directory, or a source that is open.
         progress: Called after each batch that is read.
 
     Raises:
         SourceError: The source can't be read.
     """
-    opened = open_source(source, base=Path())
+    opened = open_source(source, base=Path()) if isinstance(source, str) else source
     known = opened.columns()
     routes = {rule.logsource: rule for rule in rules.rules}
     plan = compile(RuleSet(tuple(map(_looking, routes.values())), ()))

@@ -16,10 +16,12 @@ from rms_flows.model.orchestrator import (
 )
 from rms_flows.model.read import load, load_orchestrator, parse
 from rms_flows.model.routes import Route, RouteTable
+from rms_flows.model.truth import Incident, Truth
 
 __all__ = [
     "DataSourceManifest",
     "Document",
+    "Incident",
     "Orchestrator",
     "Parameter",
     "ProcessorDefinition",
@@ -29,6 +31,7 @@ __all__ = [
     "SinkEntry",
     "Source",
     "Trust",
+    "Truth",
     "expand",
     "json_schemas",
     "load",
@@ -49,6 +52,7 @@ KINDS: tuple[type[Document], ...] = (
     documents.Observation,
     documents.ThreatReport,
     RouteTable,
+    Truth,
 )
 """The documents that people and programs exchange."""
 

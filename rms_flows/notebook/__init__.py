@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rms_flows.backtest import Backtest, Truth
 from rms_flows.flow.build import Choices
 from rms_flows.flow.gather import gather
 from rms_flows.model import Orchestrator
@@ -55,6 +56,7 @@ from rms_flows.pictures import Picture
 
 __all__ = [
     "Archive",
+    "Backtest",
     "Comparison",
     "Events",
     "Explained",
@@ -64,6 +66,7 @@ __all__ = [
     "Reports",
     "Rule",
     "Rules",
+    "Truth",
     "open",
     "rule",
     "rules",

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.annotate import annotator
+from rms_flows.backtest import Backtest, Truth
 from rms_flows.beam.progress import Progress
 from rms_flows.decode.contract import Decoded
 from rms_flows.errors import DocumentError, SourceError
@@ -36,7 +36,8 @@ from rms_flows.notebook.profile import Profile, Profiler
 from rms_flows.notebook.progress import progress
 from rms_flows.notebook.reports import Reports
 from rms_flows.notebook.ruleset import Rules
-from rms_flows.notebook.selection import Selection, Wanted, select
+from rms_flows.notebook.sample import sampled
+from rms_flows.notebook.selection import Selection, Wanted, select, selecting, with_columns
 from rms_flows.replay import HERE, ROOT, detection
 from rms_flows.schema import ENVELOPE, TIMESTAMP, field_type
 
@@ -132,7 +133,7 @@ class Archive:
         self, columns: Collection[str] | None, show: Callable[[Progress], None] | None
     ) -> Iterator[tuple[Decoded, pa.RecordBatch]]:
         """Give what was decoded, and what of it counts."""
-        wanted = _with(None if columns is None else frozenset(columns), self.selections)
+        wanted = with_columns(None if columns is None else frozenset(columns), self.selections)
         request = Request(wanted, self.window)
         keep, known = within(self.window), self.annotate()
         fragments = self.source.fragments(request)
@@ -188,19 +189,8 @@ class Archive:
 
     def sample(self, rows: int = 10, *, seed: int = 0) -> Events:
         """Give some of its events, each with the same chance; the same seed gives the same ones."""
-        random = np.random.default_rng(seed)
-        kept, keys = list[pa.RecordBatch](), np.empty(0)
         with progress("sample") as show:
-            for batch in self.batches(show=show):
-                drawn = np.concatenate([keys, random.random(batch.num_rows)])
-                chosen = np.sort(np.argsort(drawn, kind="stable")[:rows])
-                old, new = chosen[chosen < len(keys)], chosen[chosen >= len(keys)] - len(keys)
-                table = (
-                    united([*kept, batch.slice(0, 0)]).take(pa.array(old, pa.int64())) if len(old) else None
-                )
-                kept = [*(table.combine_chunks().to_batches() if table else []), batch.take(pa.array(new))]
-                keys = drawn[chosen]
-        return Events(united([batch for batch in kept if batch.num_rows]))
+            return Events(sampled(self.batches(show=show), rows, seed))
 
     def to_arrow(self, columns: Collection[str] | None = None, *, limit: int = LIMIT) -> pa.Table:
         """Give its events as a table.
@@ -242,6 +232,20 @@ class Archive:
         known = rules if isinstance(rules, Rules) else Rules(rules)
         flow = detection(known.paths, known.pipelines, known.routes, routing=known.routing)
         return self._gather(flow, INPUT, ROOT, HERE, workers)
+
+    def backtest(self, rules: Rules | str | Path, truth: Truth | str | Path, *, workers: int = 1) -> Backtest:
+        """Run rules over it and hold what they report against what is known to have happened.
+
+        Args:
+            rules: What to run.
+            truth: Labels, or their file (YAML, JSON or CSV).
+            workers: Processes that work at once.
+
+        Raises:
+            RmsError: As `detect`; or the labels are none.
+        """
+        known = rules if isinstance(rules, Rules) else Rules(rules)
+        return self.detect(known, workers=workers).backtest(truth, known)
 
     def run(
         self,
@@ -313,8 +317,8 @@ class Archive:
 
     def _adapt(self, stage: SourceStage) -> SourceStage:
         """Let a flow read this archive in the place of a source."""
-        request = replace(stage.request, columns=_with(stage.request.columns, self.selections))
-        chosen = partial(_selecting, stage.annotator, self.selections)
+        request = replace(stage.request, columns=with_columns(stage.request.columns, self.selections))
+        chosen = partial(selecting, stage.annotator, self.selections)
         return replace(stage, source=self.source, request=request, annotator=chosen)
 
     def __repr__(self) -> str:
@@ -369,26 +373,6 @@ def reports_of(found: Gathered) -> Reports:
     read = found.sources.values()
     archives = tuple(Archive(stage.source, annotate=stage.annotator) for stage in read)
     return Reports(found.reports, found.dead_letters, found.summary, archives)
-
-
-def _selecting(made: Callable[[], Function], selections: Sequence[Selection]) -> Function:
-    """Annotate, and keep what was selected."""
-    known = made()
-
-    def run(batch: pa.RecordBatch) -> pa.RecordBatch:
-        batch = known(batch)
-        for selection in selections:
-            batch = selection.keep(batch)
-        return batch
-
-    return run
-
-
-def _with(columns: frozenset[str] | None, selections: Sequence[Selection]) -> frozenset[str] | None:
-    """Add the columns that selections look at."""
-    for selection in selections:
-        columns = None if columns is None or selection.columns is None else columns | selection.columns
-    return columns
 
 
 def _only(batch: pa.RecordBatch, columns: Collection[str]) -> pa.RecordBatch:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rms_flows.backtest import ENTITY_COLUMNS, Backtest, Truth, backtest, read_truth
 from rms_flows.errors import SinkError
 from rms_flows.flow.summary import Summary
+from rms_flows.flow.survey import coverage
 from rms_flows.flow.window import within
 from rms_flows.io.contract import Window
 from rms_flows.notebook import shown
 from rms_flows.notebook.draw import DrawReports
 from rms_flows.notebook.events import Events, to_pandas, united
 from rms_flows.notebook.period import Moment, period
+from rms_flows.notebook.progress import progress
 from rms_flows.notebook.selection import Wanted, select
 from rms_flows.report import WRITERS, write_html
 from rms_flows.schema import REPORT, TIMESTAMP
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rms_flows.notebook.archive import Archive
+    from rms_flows.notebook.ruleset import Rules
 
 SHOWN = 20
 """Most rows of a representation."""
@@ -105,6 +109,24 @@ class Reports:
         wanted = pc.unique(pairs["event.id"])
         found = [batch for archive in self.archives for batch in archive.found_again(wanted, self.table)]
         return Events(_joined(pairs, united(found)) if found else pairs.slice(0, 0))
+
+    def backtest(self, truth: Truth | str | Path, rules: Rules | None = None) -> Backtest:
+        """Hold them against what is known to have happened in the archives.
+
+        Args:
+            truth: Labels, or their file (YAML, JSON or CSV).
+            rules: Those that ran, to tell of each whether it could be evaluated at all.
+
+        Raises:
+            DocumentError: The labels are none.
+            SourceError: An archive can't be read.
+        """
+        labels = truth if isinstance(truth, Truth) else read_truth(Path(truth))
+        columns = frozenset(ENTITY_COLUMNS)
+        with progress("backtest") as show:
+            events = (batch for archive in self.archives for batch in archive.batches(columns, show=show))
+            known = () if rules is None else (coverage(rules.loaded, one.source) for one in self.archives)
+            return backtest(self.table, labels, events, known)
 
     def save(self, path: str | Path) -> int:
         """Write them as ECS documents, one a line, as `rms replay` does; gives their number.

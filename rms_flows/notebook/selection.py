@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from rms_flows.errors import RuleError
+from rms_flows.flow.plan import Function
 from rms_flows.sigma import Plan
 
 Wanted = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -78,3 +79,23 @@ def select(wanted: Wanted) -> Selection:
     made = Selection(text)
     _ = made.plan  # so that what is wrong with it is said here
     return made
+
+
+def selecting(made: Callable[[], Function], selections: Sequence[Selection]) -> Function:
+    """Annotate, and keep what was selected."""
+    known = made()
+
+    def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+        batch = known(batch)
+        for selection in selections:
+            batch = selection.keep(batch)
+        return batch
+
+    return run
+
+
+def with_columns(columns: frozenset[str] | None, selections: Sequence[Selection]) -> frozenset[str] | None:
+    """Add the columns that selections look at."""
+    for selection in selections:
+        columns = None if columns is None or selection.columns is None else columns | selection.columns
+    return columns

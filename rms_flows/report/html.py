@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -64,27 +64,45 @@ def write_html(reports: pa.Table, path: Path, *, title: str) -> None:
     Raises:
         OSError: The file can't be written.
     """
+    write_page(_body(reports), path, title=title)
+
+
+def write_page(body: Iterable[str], path: Path, *, title: str) -> None:
+    """Write a page in the look of all of ours.
+
+    Args:
+        body: HTML.
+        path: The file, replaced at once.
+        title: Heading of the page.
+
+    Raises:
+        OSError: The file can't be written.
+    """
     aside = path.with_name(f".{path.name}.new")
     try:
-        aside.write_text("\n".join(_page(reports, title)) + "\n", encoding="utf-8")
+        aside.write_text("\n".join(_page(body, title)) + "\n", encoding="utf-8")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _page(reports: pa.Table, title: str) -> Iterator[str]:
+def _page(body: Iterable[str], title: str) -> Iterator[str]:
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{escape(title)}</title><style>{_STYLE}{_LEVEL_STYLE}</style></head><body>"
     yield f"<h1>{escape(title)}</h1>"
+    yield from body
+    yield "</body></html>"
+
+
+def _body(reports: pa.Table) -> Iterator[str]:
     if reports.num_rows:
         yield from _numbers(reports)
         yield from _pictures(reports)
         yield from _table(reports)
     else:
         yield "<p>No threat reports: nothing was found in what was looked at.</p>"
-    yield "</body></html>"
 
 
 def _numbers(reports: pa.Table) -> Iterator[str]:
