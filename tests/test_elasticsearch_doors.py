@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from indexing import fill, index
+from indexing import index
+from repository import documents
 from test_demo import ROOT, generate
 
-from rms_flows.io.contract import Request
-from rms_flows.io.ndjson_sink import json_lines
-from rms_flows.io.parquet_source import ParquetSource
+from rms_flows.replay import archive
 from rms_flows.report import read_reports
-
-OURS = {"_meta": {"rms_flows": "observations"}, "properties": {"@timestamp": {"type": "date"}}}
 
 
 def rms(folder, *arguments, code=0):
@@ -30,14 +27,12 @@ def at(node, pattern):
     return f"elasticsearch://{node.partition('://')[2]}/{pattern}"
 
 
-def store(node, name, archive: Path):
-    """Put an archive into an index, as our sink does."""
-    index(node, name, OURS)
-    request = Request()
-    source = ParquetSource(str(archive))
-    for fragment in source.fragments(request):
-        for decoded in source.read(fragment, request):
-            fill(node, name, json_lines(decoded.rows), decoded.rows["event.id"].to_pylist())
+def store(node, name, folder: Path, own):
+    """Put an archive into the repository, twice: it keeps each event once."""
+    letters = folder.with_suffix(".dead.ndjson")
+    for _ in range(2):
+        archive(f"parquet:{folder}", at(node, name), name=own, dead_letters=str(letters))
+    assert not letters.exists()
 
 
 def content(path):
@@ -60,8 +55,8 @@ def day(tmp_path_factory, elasticsearch_node):
     folder = tmp_path_factory.mktemp("day")
     generate(folder)
     for name in SOURCES:
-        rms(folder, "archive", FILES[name], f"parquet:archive-{name}", "--id", name, "--quiet")
-        store(elasticsearch_node, f"doors-{name}", folder / f"archive-{name}")
+        archive(str(folder / FILES[name]), f"parquet:{folder}/archive-{name}", name=name)
+        store(elasticsearch_node, f"doors-{name}", folder / f"archive-{name}", name)
     return folder
 
 
@@ -75,7 +70,7 @@ def replay(day, name, sources=(), *options, door="replay", **expected):
 def test_the_smart_homes_day_gives_the_same_reports_from_everywhere(day, elasticsearch_node):
     replay(day, "files")
     replay(day, "parquet", [f"{name}=parquet:archive-{name}" for name in SOURCES])
-    indices = [f"{name}={at(elasticsearch_node, f'doors-{name}*')}" for name in SOURCES]
+    indices = [f"{name}={at(elasticsearch_node, f'doors-{name}-*')}" for name in SOURCES]
     done = replay(day, "elasticsearch", indices, "--workers", 2, "--json")
     assert json.loads(done.stdout)["dead"] == 0
     files = content(day / "files.ndjson")
@@ -91,21 +86,43 @@ def test_the_smart_homes_day_gives_the_same_reports_from_everywhere(day, elastic
 
 
 def test_a_stream_over_indices_gives_the_reports_of_a_replay(day, elasticsearch_node):
-    indices = [f"{name}={at(elasticsearch_node, f'doors-{name}')}" for name in SOURCES]
+    indices = [f"{name}={at(elasticsearch_node, f'doors-{name}-*')}" for name in SOURCES]
     replay(day, "replayed", indices)
     replay(day, "streamed", indices, "--positions", day / "p", door="stream")
     assert content(day / "streamed.ndjson") == content(day / "replayed.ndjson")
 
 
+@pytest.mark.parametrize("door", ["replay", "stream"])
+def test_what_is_found_twice_is_in_the_repository_once(day, elasticsearch_node, door):
+    flow, place = ROOT / "datasets/smart-home.yaml", f"doors-found-{door}"
+    for name in ("files", "again"):
+        letters = ["--dead-letters", day / f"{door}-{name}.dead.ndjson"]
+        sink = f"repository={at(elasticsearch_node, place)}"
+        rms(day, door, flow, "--folder", day, "--sink", sink, *letters, *STATE[door](day / f"{door}-{name}"))
+    found = documents(elasticsearch_node, place)
+    replay(day, "wanted")
+    wanted = {
+        json.loads(line)["event.id"]: json.loads(line)
+        for line in (day / "wanted.ndjson").read_text().splitlines()
+    }
+    assert found.keys() == wanted.keys()
+    assert {name: one["rms.revision"] for name, one in found.items()} == {
+        name: one["rms.revision"] for name, one in wanted.items()
+    }
+
+
+STATE = {"replay": lambda _: (), "stream": lambda path: ("--positions", f"{path}.positions")}
+
+
 def test_windows_events_give_the_same_reports_from_everywhere(datasets, tmp_path, elasticsearch_node):
     events = datasets / "windows_events/purplesharp_ad_playbook_I.zip"
     rules = datasets / "sigmahq-rules-8eaafff1f.tar.gz"
-    rms(tmp_path, "archive", events, "parquet:archive", "--id", "input", "--quiet")
-    store(elasticsearch_node, "doors-windows", tmp_path / "archive")
+    archive(str(events), f"parquet:{tmp_path}/archive", name="input")
+    store(elasticsearch_node, "doors-windows", tmp_path / "archive", "input")
     for name, source in (
         ("files", events),
         ("parquet", "parquet:archive"),
-        ("elasticsearch", at(elasticsearch_node, "doors-windows")),
+        ("elasticsearch", at(elasticsearch_node, "doors-windows-*")),
     ):
         rms(tmp_path, "detect", rules, "--in", source, "--out", f"{name}.ndjson", "--quiet")
     files = content(tmp_path / "files.ndjson")
