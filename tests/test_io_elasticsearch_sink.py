@@ -19,6 +19,7 @@ from rms_flows import schema
 from rms_flows.errors import DocumentError, SinkError
 from rms_flows.io import open_sink
 from rms_flows.io.elasticsearch import bulk
+from rms_flows.io.elasticsearch.cluster import Answer, Cluster
 
 
 def written(sink, *batches) -> pa.RecordBatch:
@@ -215,3 +216,28 @@ def test_only_ecs_documents_are_kept():
         open_sink("elasticsearch://es1/a?as=ecs", base=Path(), confined=True).uri
         == "elasticsearch://es1:9200/a"
     )
+
+
+@pytest.mark.parametrize("reason", ["timed out while waiting for a dynamic mapping update", "another"])
+def test_new_fields_that_a_busy_cluster_has_no_time_for_are_tried_again(
+    elasticsearch_node, monkeypatch, reason
+):
+    call, answers = Cluster.call, []
+
+    def busy(self, method, path, *rest, **options):
+        if path == "/_bulk" and not answers:
+            failed = {"create": {"status": 500, "error": {"type": "mapper_exception", "reason": reason}}}
+            answers.append(failed)
+            return Answer(200, json.dumps({"items": [failed]}).encode())
+        return call(self, method, path, *rest, **options)
+
+    monkeypatch.setattr(Cluster, "call", busy)
+    sink = repository.sink(elasticsearch_node, "sink-busy")
+    batch = pa.record_batch({"event.id": ["a"], "message": ["x"]})
+    if reason == "another":
+        with pytest.raises(SinkError, match=r"refuses a call with 500 \(another\)"):
+            written(sink, batch)
+        return
+    assert written(sink, batch).num_rows == 0
+    assert repository.documents(elasticsearch_node, "sink-busy-*").keys() == {"a"}
+    assert answers

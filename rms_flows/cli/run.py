@@ -18,6 +18,8 @@ rms replay datasets/smart-home.yaml
 rms replay smart-home.yaml --from 2026-01-01 --to 2026-02-01 --workers 4 --strict
 
 rms replay smart-home.yaml --source backend-auth=old/auth.log.gz?year=2025 --sink repository=may.ndjson
+
+rms replay smart-home.yaml --source 'backend-auth=elasticsearch://es1/observations-*'
 """
 
 

@@ -19,6 +19,8 @@ rms stream smart-home.yaml --positions smart-home.positions
 rms stream smart-home.yaml --source backend-auth=auth.log?year=2026 --rate 1000 --positions auth.positions
 
 rms stream smart-home.yaml --source backend-auth=follow:/var/log/auth.log?year=2026
+
+rms stream smart-home.yaml --source 'backend-auth=follow:elasticsearch://es1/filebeat-*'
 """
 
 

@@ -51,6 +51,15 @@ class _Item(msgspec.Struct):
     error: Failure | None = None
 
 
+_MAPPING: Final = "timed out while waiting for a dynamic mapping update"
+"""Said with 500 where many fields are new at once and the cluster is busy."""
+
+
+def _passes(item: _Item) -> bool:
+    """Tell whether the same document may be stored later."""
+    return item.status in PASSING or (item.error is not None and item.error.reason == _MAPPING)
+
+
 class _Items(msgspec.Struct):
     items: list[dict[str, _Item]]
 
@@ -145,7 +154,7 @@ class Bulk:
                 yield _letters(rows.take(pa.array(refused)), [items[at] for at in refused])
             later = [at for at, item in enumerate(items) if item.status not in _REFUSED | _STORED]
             for at in later:
-                if items[at].status not in PASSING or time.monotonic() > end:
+                if not _passes(items[at]) or time.monotonic() > end:
                     raise self._cluster.trouble(items[at].status, items[at].error or Failure())
             rows = rows.take(pa.array(later, pa.int64()))
             if later:
