@@ -13,6 +13,8 @@ from test_demo import ROOT, generate
 from rms_flows.replay import archive
 from rms_flows.report import read_reports
 
+pytestmark = pytest.mark.timeout(900)  # each test starts several programs, on a busy machine one by one
+
 
 def rms(folder, *arguments, code=0):
     command = [sys.executable, "-m", "rms_flows", *map(str, arguments)]
