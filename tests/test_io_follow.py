@@ -87,7 +87,7 @@ def test_bad_ones_are_refused(tmp_path):
         with pytest.raises(SourceError, match="is no plain file that can grow; name a file of lines"):
             FollowSource(str(bad)).fragments(Request())
     with pytest.raises(
-        DocumentError, match="never ends, and only a stream reads such a source; name the file"
+        DocumentError, match="never ends, and only a stream reads such a source; name it without follow:"
     ):
         open_source("follow:auth.log", base=tmp_path)
     (tmp_path / "odd").write_bytes(b"\x00\x01\n")
