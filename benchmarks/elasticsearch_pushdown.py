@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import yaml
-from elasticsearch_read import BULK, KEYWORDS, document
+from elasticsearch_read import fill
 
 from rms_flows.errors import SourceError
-from rms_flows.io.elasticsearch.cluster import LINES, Cluster
+from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.replay import detect
 
 INDEX = "rms-benchmark-pushdown"
@@ -30,6 +30,14 @@ FEW = {
     "event.outcome": "FAILURE",
 }
 """True of one event in a hundred."""
+
+OURS = {
+    "_meta": {"rms_flows": "observations"},
+    "subobjects": False,
+    "properties": {"@timestamp": {"type": "date"}, "source.ip": {"type": "ip"}},
+}
+"""As our sink does it."""
+
 RARE = (
     {"message|contains": "number 4242"},
     {"message|endswith": "number 7"},
@@ -41,23 +49,6 @@ RARE = (
     {"message|re": "number 31[0-9]{2}$"},
     {"host.name|contains": "host-51"},
 )
-
-
-def fill(cluster: Cluster, documents: int) -> None:
-    """Make the index as our sink does."""
-    cluster.call("DELETE", f"/{INDEX}", accept={404})
-    settings = {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"}
-    mappings = {
-        "_meta": {"rms_flows": "observations"},
-        "subobjects": False,
-        "properties": {"@timestamp": {"type": "date"}, "source.ip": {"type": "ip"}},
-        "dynamic_templates": [{"text": KEYWORDS}],
-    }
-    cluster.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": mappings})
-    for first in range(0, documents, BULK):
-        lines = b"\n".join(map(document, range(first, min(first + BULK, documents)))) + b"\n"
-        cluster.call("POST", f"/{INDEX}/_bulk", lines, form=LINES)
-    cluster.call("POST", f"/{INDEX}/_refresh")
 
 
 def pack(folder: Path) -> Path:
@@ -94,7 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that each side runs (3)")
     options = parser.parse_args()
     cluster = Cluster(options.url, options.url, SourceError)
-    fill(cluster, options.documents)
+    fill(cluster, INDEX, OURS, options.documents)
     took: dict[str, list[float]] = {"with pushdown": [], "without": []}
     try:
         with tempfile.TemporaryDirectory() as aside:

@@ -16,12 +16,13 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from elasticsearch import Elasticsearch, helpers
@@ -39,17 +40,16 @@ KEYWORDS = {"match_mapping_type": "string", "mapping": {"type": "keyword", "igno
 BULK = 5_000
 
 
-def fill(url: str, documents: int) -> None:
-    """Make the index."""
-    cluster = Cluster(url, url, SourceError)
-    cluster.call("DELETE", f"/{INDEX}", accept={404})
+def fill(cluster: Cluster, index: str, mappings: Mapping[str, Any], documents: int) -> None:
+    """Make an index of log-ins, one shard."""
+    cluster.call("DELETE", f"/{index}", accept={404})
     settings = {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"}
-    mappings = {"dynamic_templates": [{"text": KEYWORDS}]}
-    cluster.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": mappings})
+    text = {"dynamic_templates": [{"text": KEYWORDS}]}
+    cluster.call("PUT", f"/{index}", {"settings": settings, "mappings": {**mappings, **text}})
     for first in range(0, documents, BULK):
         lines = b"\n".join(map(document, range(first, min(first + BULK, documents)))) + b"\n"
-        cluster.call("POST", f"/{INDEX}/_bulk", lines, form=LINES)
-    cluster.call("POST", f"/{INDEX}/_refresh")
+        cluster.call("POST", f"/{index}/_bulk", lines, form=LINES)
+    cluster.call("POST", f"/{index}/_refresh")
 
 
 def document(number: int) -> bytes:
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="times that each reader runs (5)")
     options = parser.parse_args()
     url, documents = options.url, options.documents
-    fill(url, documents)
+    fill(Cluster(url, url, SourceError), INDEX, {}, documents)
     parts.ROWS = documents // 4 + documents // 100  # four spans
     fragments = opened(url).fragments(Request())
     client = Elasticsearch(url)

@@ -8,6 +8,7 @@ does not fit its column's type becomes null there and is kept, as it came, in th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -49,6 +50,8 @@ DEAD_LETTER = pa.schema(
     ]
 )
 """A record that could not become an observation."""
+
+NO_DEAD_LETTERS = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 REPORT = pa.schema(
     [
@@ -134,6 +137,17 @@ LOW_VARIETY = frozenset(
     }
 )  # fmt: skip
 """Columns of text in which the same values come again and again."""
+
+
+def micros(moment: datetime) -> int:
+    """Give a time as a column of `TIMESTAMP` holds it: microseconds since 1970; one without a zone is UTC.
+
+    Example:
+        >>> micros(datetime(1970, 1, 2))
+        86400000000
+    """
+    value: int = pa.scalar(moment, TIMESTAMP).value
+    return value
 
 
 @lru_cache(maxsize=65_536)

@@ -90,6 +90,10 @@ def test_bad_ones_are_refused(tmp_path):
         DocumentError, match="never ends, and only a stream reads such a source; name it without follow:"
     ):
         open_source("follow:auth.log", base=tmp_path)
+    with pytest.raises(
+        DocumentError, match="'parquet' can't be followed; a file of lines can, and elasticsearch:"
+    ):
+        open_source("follow:parquet:archive", base=tmp_path, endless=True)
     (tmp_path / "odd").write_bytes(b"\x00\x01\n")
     source = FollowSource(str(tmp_path / "odd"))
     with pytest.raises(DecodeError, match="the format can't be guessed"):

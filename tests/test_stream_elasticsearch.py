@@ -1,11 +1,11 @@
 """A stream over an index that grows: what is written is told, late or not, and a restart goes on."""
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from evented import correlation, flow, folded, lines, rule, sigma, write_rules
+from followed import streamed_until
 from indexing import fill, index
 from test_elasticsearch_doors import at
 from test_io_elasticsearch_source import OURS, source
@@ -14,7 +14,6 @@ from rms_flows.errors import DocumentError
 from rms_flows.io.contract import Request
 from rms_flows.io.elasticsearch import tail as module
 from rms_flows.replay import replay
-from rms_flows.stream import Pace, stream
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
 DATED = {**OURS, "properties": {"@timestamp": {"type": "date"}}}
@@ -50,26 +49,7 @@ def document(lateness="30s"):
 
 
 def followed(home, place, until, seconds=60):
-    """Stream until something is true of the reports; give the account."""
-    pace = Pace(bundle=0.1)
-
-    def watch():
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not (
-            (home / "out.ndjson").exists() and until(folded(home / "out.ndjson"))
-        ):
-            time.sleep(0.05)
-        pace.stop()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        return stream(
-            document(), folder=home, positions=home / "positions", sources={"a": f"follow:{place}"}, pace=pace
-        )
-    finally:
-        pace.stop()
-        watcher.join()
+    return streamed_until(until, home, document(), {"a": f"follow:{place}"}, seconds)
 
 
 def evidence(reports):

@@ -1,14 +1,13 @@
 """A stream over files that are being written: idle sources hold nobody up, and the clock ends a silence."""
 
 import json
-import threading
 import time
 
 import pytest
 from evented import ZERO, S, correlation, event, flow, folded, named, rule, sigma, write_rules
+from followed import streamed_until, told
 
 from rms_flows.replay import replay
-from rms_flows.stream import Pace, stream
 
 RULES = [
     rule("login"),
@@ -49,33 +48,9 @@ def write(path, *events):
         file.writelines(json.dumps(one) + "\n" for one in events)
 
 
-def told(home):
-    return folded(home / "out.ndjson") if (home / "out.ndjson").exists() else {}
-
-
 def followed(home, until, *, idle="300ms", seconds=30):
-    """Stream until something is true of the reports; give the account."""
-    pace = Pace(bundle=0.1)
-
-    def watch():
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not until(told(home)):
-            time.sleep(0.05)
-        pace.stop()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        return stream(
-            document(idle=idle),
-            folder=home,
-            positions=home / "positions",
-            sources={name: f"follow:{home}/{name}.ndjson" for name in "ab"},
-            pace=pace,
-        )
-    finally:
-        pace.stop()
-        watcher.join()
+    sources = {name: f"follow:{home}/{name}.ndjson" for name in "ab"}
+    return streamed_until(until, home, document(idle=idle), sources, seconds)
 
 
 def test_what_waits_is_told_though_another_source_is_idle_and_a_restart_goes_on(home):

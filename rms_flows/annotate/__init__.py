@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.model import Source, Trust
-from rms_flows.schema import DICTIONARY, TIMESTAMP
+from rms_flows.schema import DICTIONARY, micros
 
 __all__ = ["annotator"]
 
@@ -21,6 +20,7 @@ def annotator(source: Source) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     """Make the function that annotates the batches of a source; what a batch says itself stays.
 
     Example:
+        >>> from rms_flows.schema import TIMESTAMP
         >>> batch = pa.record_batch({"@timestamp": pa.array([0], TIMESTAMP)})
         >>> annotator(Source(id="hub"))(batch).to_pydict()["rms.source"]
         ['hub']
@@ -61,16 +61,11 @@ def _trust(trust: Trust | None, times: pa.Array) -> pa.Array:
     if trust is None or not (trust.fingerprint or trust.publicKey):
         return _repeated(UNKNOWN, len(times))
     good = np.ones(len(times), np.bool_)
-    micros = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    stamps = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     if trust.validFrom is not None:
-        good &= micros >= _micros(trust.validFrom)
+        good &= stamps >= micros(trust.validFrom)
     for end in (trust.validTo, trust.revokedAt):
         if end is not None:
-            good &= micros < _micros(end)
+            good &= stamps < micros(end)
     indices = pa.array(np.where(good, 0, 1), pa.int32())
     return pa.DictionaryArray.from_arrays(indices, pa.array([TRUSTED, UNTRUSTED]))
-
-
-def _micros(moment: datetime) -> int:
-    value: int = pa.scalar(moment, TIMESTAMP).value
-    return value

@@ -18,7 +18,6 @@ from rms_flows.flow.survey import coverage
 from rms_flows.flow.window import within
 from rms_flows.io.contract import Request, Window
 from rms_flows.replay import HERE, ROOT, detection
-from rms_flows.schema import TIMESTAMP
 from rms_flows.sigma import load
 
 
@@ -61,8 +60,9 @@ def run(  # noqa: PLR0913  each parameter is a choice that a person makes
         )
     stage = found.sources["input"]
     known = load(rules, pipelines, routing=routing, routes=routes)
-    window = Window(*(None if one is None else pa.scalar(one, TIMESTAMP).value for one in period))
-    return backtest(found.reports, labels, _events(stage, window), [coverage(known, stage.source)])
+    return backtest(
+        found.reports, labels, _events(stage, Window.of(*period)), [coverage(known, stage.source)]
+    )
 
 
 def _events(stage: SourceStage, window: Window) -> Iterator[pa.RecordBatch]:

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from rms_flows.model import Incident, Truth
 from rms_flows.report.build import ADDRESSES, ASSETS, ATTACKERS
-from rms_flows.schema import TIMESTAMP
+from rms_flows.schema import micros
 
 Reach = Literal["never evaluated", "thin", "measured"]
 
@@ -179,7 +179,7 @@ class Scorer:
         inside = np.zeros(batch.num_rows, np.bool_)
         for one in self._truth.incidents:
             if one.entity is not None:
-                within = (time >= _micros(one.start)) & (time <= _micros(one.end))
+                within = (time >= micros(one.start)) & (time <= micros(one.end))
                 if within.any():
                     inside |= within & _naming(columns, one.entity, batch.num_rows)
         reported = pc.is_in(batch["event.id"], value_set=self._reported).to_numpy(zero_copy_only=False)
@@ -292,8 +292,3 @@ def _naming(columns: Sequence[pa.Array], entity: str, rows: int) -> np.ndarray:
         else:
             found |= pc.fill_null(pc.equal(column, entity), fill_value=False).to_numpy(zero_copy_only=False)
     return found
-
-
-def _micros(moment: datetime) -> int:
-    value: int = pa.scalar(moment, TIMESTAMP).value
-    return value

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+
+from rms_flows.schema import ENVELOPE, NO_DEAD_LETTERS
 
 Framing = Literal["lines", "documents"]
 """`lines`: a record ends at a line feed. `documents`: JSON values one after the other, over any number of
@@ -154,3 +156,11 @@ class Decoded:
     reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by `error.type`
     place: int | None = None  # microseconds: a reader that begins with events from there on misses nothing
     guessed: str | None = None  # on an input's first batch: its format, if that was guessed from content
+
+
+_NO_ROWS: Final = pa.RecordBatch.from_pylist([], pa.schema(list(ENVELOPE.items())))
+
+
+def nothing_new(place: int | None = None) -> Decoded:
+    """Give what a source without an end says when nothing has come."""
+    return Decoded(_NO_ROWS, NO_DEAD_LETTERS, Counts(), place=place)

@@ -21,7 +21,7 @@ from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format,
 from rms_flows.decode.framing import Frame, Readable
 from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
-from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, TIMESTAMP
+from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, TIMESTAMP
 
 HEAD: Final = 65_536
 """Bytes from which a format is guessed."""
@@ -35,7 +35,6 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ASCII: Final = 127
-_NONE_DEAD: Final = pa.RecordBatch.from_pylist([], schema=DEAD_LETTER)
 _PIECE: Final = 65_536
 
 
@@ -267,7 +266,7 @@ class Inlet:
     def _dead(self, frame: Frame, failures: Sequence[Failure]) -> pa.RecordBatch:
         """Keep what could not be decoded, with its bytes, in the order of the input."""
         if not failures and not frame.torn:
-            return _NONE_DEAD
+            return NO_DEAD_LETTERS
         found = [(f.record, f.kind, f.reason, frame.records[f.record]) for f in sorted(failures)]
         found += [
             (number, torn.kind, torn.reason, torn.data)

@@ -11,8 +11,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
 from rms_flows.annotate import annotator
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError, FlowError
@@ -23,7 +21,7 @@ from rms_flows.io.spill import Spill
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.report.build import EVENT_COLUMNS
-from rms_flows.schema import ENVELOPE, MISFIT, TIMESTAMP
+from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
 
 
@@ -71,7 +69,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
     _within_sight(flow, steps)
-    window = Window(_micros(choices.start), _micros(choices.end))
+    window = Window.of(choices.start, choices.end)
     windows = _windows(flow, steps, window)
     needs = _needs(flow, steps)
     looks = _looks(flow, processors, choices)
@@ -195,10 +193,6 @@ def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
                 )
 
 
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else pa.scalar(moment, TIMESTAMP).value
-
-
 def _source(source: Source, folder: Path, choices: Choices, request: Request) -> SourceStage:
     chosen = choices.sources.get(source.id)
     place = chosen or source.archive
@@ -237,9 +231,10 @@ Sources = tuple[tuple[str, int | None], ...]
 
 def _sources(flow: Orchestrator) -> dict[str, Sources]:
     """Give the sources behind each source and processor."""
-    found: dict[str, Sources] = {
-        one.id: ((one.id, _micros(one.trust.validFrom if one.trust else None)),) for one in flow.sources
-    }
+    found: dict[str, Sources] = {}
+    for one in flow.sources:
+        since = one.trust.validFrom if one.trust else None
+        found[one.id] = ((one.id, None if since is None else micros(since)),)
     for entry in flow.in_order():
         found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
     return found

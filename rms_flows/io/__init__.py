@@ -41,9 +41,11 @@ def open_source(
     Raises:
         DocumentError: The URI is none, or its scheme has no adapter.
     """
-    followed = uri.startswith("follow:elasticsearch")
-    address = uris.split(uri.removeprefix("follow:") if followed else uri, base, confined=confined)
+    followed = uri.startswith("follow:")
+    address = uris.split(uri.removeprefix("follow:"), base, confined=confined)
     known = uris.options(address, options or Options())
+    if followed:
+        return _followed(uri, address, known, endless=endless)
     if address.scheme == "parquet" or (address.scheme == "file" and address.path.endswith(".parquet")):
         if others := sorted(address.query.keys() - _PARQUET):
             raise DocumentError(
@@ -56,20 +58,31 @@ def open_source(
         )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
-    if address.scheme in {"elasticsearch", "elasticsearch+https"} and (endless or not followed):
-        return ElasticsearchSource(elastic.address(address, pattern=True), known, followed)
-    if address.scheme == "follow" and endless:
-        return FollowSource(address.path, known)
-    if followed or address.scheme == "follow":
+    if address.scheme in uris.REMOTE:
+        return ElasticsearchSource(elastic.address(address, pattern=True), known)
+    raise DocumentError(
+        f"nothing can read {address.scheme!r}",
+        where=uri,
+        remedy="there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
+    )
+
+
+def _followed(uri: str, address: uris.Address, known: Options, *, endless: bool) -> Source:
+    """Open what stands behind `follow:`."""
+    if not endless:
         raise DocumentError(
             "never ends, and only a stream reads such a source",
             where=uri,
             remedy="name it without follow:, or use rms stream",
         )
+    if address.scheme in uris.REMOTE:
+        return ElasticsearchSource(elastic.address(address, pattern=True), known, endless=True)
+    if address.scheme == "file":
+        return FollowSource(address.path, known)
     raise DocumentError(
-        f"nothing can read {address.scheme!r}",
+        f"{address.scheme!r} can't be followed",
         where=uri,
-        remedy="there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
+        remedy="a file of lines can, and elasticsearch://HOST/INDEX",
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
 from rms_flows.decode.contract import Decoded
+from rms_flows.schema import micros
 from rms_flows.sigma.expression import Look
 
 
@@ -37,6 +39,11 @@ class Window:
 
     start: int | None = None
     end: int | None = None
+
+    @classmethod
+    def of(cls, start: datetime | None, end: datetime | None) -> Self:
+        """Make one of times as people give them."""
+        return cls(*(None if one is None else micros(one) for one in (start, end)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Final
-
-import pyarrow as pa
 
 from rms_flows.decode import decode
-from rms_flows.decode.contract import Context, Counts, Decoded, Options
+from rms_flows.decode.contract import Context, Decoded, Options, nothing_new
 from rms_flows.decode.driver import HEAD
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request
 from rms_flows.io.files import told
 from rms_flows.io.inflate import KINDS
-from rms_flows.schema import DEAD_LETTER, ENVELOPE
-
-_NOTHING: Final = pa.RecordBatch.from_pylist([], pa.schema(list(ENVELOPE.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +65,9 @@ class FollowSource:
         with handle:
             growing = _Growing(handle, path)
             while not growing.begun():
-                yield Decoded(_NOTHING, _NONE_DEAD, Counts())
+                yield nothing_new()
             for _, decoded in decode(growing, context):
                 yield decoded
-
-
-_NONE_DEAD: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 
 class _Growing:

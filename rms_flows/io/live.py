@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Request, Source
 from rms_flows.io.ndjson_sink import json_lines
-from rms_flows.schema import DEAD_LETTER
+from rms_flows.schema import DEAD_LETTER, NO_DEAD_LETTERS
 
 ENDED: Final = 2**62
 """Watermark of a source that has ended."""
@@ -321,14 +321,14 @@ def too_late(stamps: np.ndarray, lateness: int, watermark: int = NOT_BEGUN) -> t
 def letters(taken: Taken) -> pa.RecordBatch:
     """Give the dead letters of a batch, what came too late among them; none that were acknowledged before."""
     if taken.warm:
-        return _NO_LETTERS
+        return NO_DEAD_LETTERS
     dead = [] if taken.dead is None else [taken.dead]
     if taken.late.num_rows:
         dead.append(_late(taken.source, taken.late))
     return (
         pa.Table.from_batches(dead, DEAD_LETTER).unify_dictionaries().combine_chunks().to_batches()[0]
         if any(one.num_rows for one in dead)
-        else _NO_LETTERS
+        else NO_DEAD_LETTERS
     )
 
 
@@ -337,7 +337,6 @@ _TOO_LATE: Final = (
     "raise lateness, or idle"
 )
 _NO_ROWS: Final = pa.RecordBatch.from_pydict({"@timestamp": pa.array([], pa.timestamp("us", "UTC"))})
-_NO_LETTERS: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 
 def _late(source: str, rows: pa.RecordBatch) -> pa.RecordBatch:

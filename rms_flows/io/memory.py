@@ -12,7 +12,7 @@ from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.errors import SinkError
 from rms_flows.io.contract import Fragment, Request
 from rms_flows.io.parquet_columns import leaves
-from rms_flows.schema import DEAD_LETTER, ENVELOPE
+from rms_flows.schema import ENVELOPE, NO_DEAD_LETTERS
 
 _BATCH = 65_536
 _SINKS: WeakValueDictionary[str, MemorySink] = WeakValueDictionary()
@@ -68,7 +68,7 @@ class MemorySource:
         for start in range(0, whole.num_rows, _BATCH):
             rows = whole.slice(start, _BATCH)
             counts = Counts(framed=rows.num_rows, rows=rows.num_rows, bytes=rows.nbytes)
-            yield Decoded(rows, pa.RecordBatch.from_pylist([], DEAD_LETTER), counts)
+            yield Decoded(rows, NO_DEAD_LETTERS, counts)
 
 
 class MemorySink:

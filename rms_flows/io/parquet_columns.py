@@ -17,7 +17,7 @@ from rms_flows.decode.contract import Counts, Decoded, Options
 from rms_flows.decode.kinds import LIST
 from rms_flows.io.ndjson_sink import json_lines
 from rms_flows.io.parquet_sink import NO_VALUE
-from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, field_type
+from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, field_type
 
 _TIME = "@timestamp"
 
@@ -81,9 +81,8 @@ def decoded(batch: pa.RecordBatch, row: np.ndarray, home: Home) -> Decoded:
     }
     found = pa.RecordBatch.from_pydict(made | columns)
     counts = Counts(framed=len(row), rows=len(row), bytes=batch.nbytes)
-    dead = DEAD_LETTER.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], DEAD_LETTER)]
     if not found.column(_TIME).null_count:
-        return _account(found, dead[0], counts)
+        return _account(found, NO_DEAD_LETTERS, counts)
     timed = found.column(_TIME).is_valid()
     letters = _letters(batch.filter(pc.invert(timed)), row[~timed.to_numpy(zero_copy_only=False)], home)
     counts.rows, counts.dead = len(row) - letters.num_rows, letters.num_rows

@@ -39,7 +39,7 @@ from rms_flows.notebook.ruleset import Rules
 from rms_flows.notebook.sample import sampled
 from rms_flows.notebook.selection import Selection, Wanted, select, selecting, with_columns
 from rms_flows.replay import HERE, ROOT, detection
-from rms_flows.schema import ENVELOPE, TIMESTAMP, field_type
+from rms_flows.schema import ENVELOPE, field_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class Archive:
     @property
     def window(self) -> Window:
         """The period in microseconds."""
-        return Window(_micros(self.start), _micros(self.end))
+        return Window.of(self.start, self.end)
 
     def where(
         self, wanted: Wanted | None = None, *, start: Moment | None = None, end: Moment | None = None
@@ -377,7 +377,3 @@ def reports_of(found: Gathered) -> Reports:
 
 def _only(batch: pa.RecordBatch, columns: Collection[str]) -> pa.RecordBatch:
     return batch.select([name for name in batch.schema.names if name in columns])
-
-
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else pa.scalar(moment, TIMESTAMP).value

@@ -22,7 +22,7 @@ from rms_flows.notebook.period import Moment, period
 from rms_flows.notebook.progress import progress
 from rms_flows.notebook.selection import Wanted, select
 from rms_flows.report import WRITERS, write_html
-from rms_flows.schema import REPORT, TIMESTAMP
+from rms_flows.schema import REPORT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,7 @@ class Reports:
             RuleError: It is no Sigma selection.
             DocumentError: A time is none, or the period is empty.
         """
-        first, last = (None if one is None else pa.scalar(one, TIMESTAMP).value for one in period(start, end))
-        keep = within(Window(first, last))
+        keep = within(Window.of(*period(start, end)))
         batches = [keep(batch) for batch in self.table.combine_chunks().to_batches()]
         if wanted is not None:
             batches = [select(wanted).keep(batch) for batch in batches]

@@ -18,7 +18,7 @@ from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.report.build import EVENT_COLUMNS, Rule, single_event
 from rms_flows.schema import MISFIT, field_type
-from rms_flows.sigma.expression import Expression, Look, Test, conjunction, disjunction, negation
+from rms_flows.sigma.expression import Expression, Look, Test, conjunction, disjunction
 from rms_flows.sigma.predicate import Number, Order, Present
 
 Value = str | float | int | bool
@@ -132,21 +132,21 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         )
 
     columns = {comparison.field for comparison in comparisons} | {*EVENT_COLUMNS, MISFIT}
-    join_ = conjunction if join == "and" else disjunction
+    joined = conjunction if join == "and" else disjunction
     return Step(
         run=run,
         gives="reports",
         columns=frozenset(columns),
         meaning=f"{rule.id} {rule.meaning}",
-        looks_for=(Look(rule.name, None, join_(map(_looks_for, comparisons))),),
+        looks_for=(Look(rule.name, None, joined(map(_looks_for, comparisons))),),
     )
 
 
 def _looks_for(one: Comparison) -> Expression:
     """Say in the words of rules what a comparison can at most be true of."""
-    there = Test(one.field, Present())
     if one.operator == "NE":
-        return disjunction([there, negation(there)])
+        return conjunction(())  # nothing is asked: it is true where the field is absent, too
+    there = Test(one.field, Present())
     kind = field_type(one.field)
     if isinstance(one.value, bool) or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return there

@@ -17,7 +17,7 @@ from rms_flows.io.elasticsearch.bodies import LINES, lines
 from rms_flows.io.elasticsearch.cluster import LINES as NDJSON
 from rms_flows.io.elasticsearch.cluster import Answer, Cluster
 from rms_flows.io.elasticsearch.trouble import PASSING, Failure
-from rms_flows.schema import DEAD_LETTER
+from rms_flows.schema import DEAD_LETTER, NO_DEAD_LETTERS
 
 BODY: Final = 4 * 1024 * 1024
 """Bytes of a body, unless one document alone is longer."""
@@ -214,12 +214,9 @@ def _letters(rows: pa.RecordBatch, items: list[_Item]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=DEAD_LETTER)
 
 
-_NONE: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
-
-
 def _together(found: Iterator[pa.RecordBatch] | list[pa.RecordBatch]) -> pa.RecordBatch:
     batches = [*found]
     if not batches:
-        return _NONE
+        return NO_DEAD_LETTERS
     table = pa.Table.from_batches(batches, DEAD_LETTER).unify_dictionaries().combine_chunks()
-    return (table.to_batches() or [_NONE])[0]
+    return (table.to_batches() or [NO_DEAD_LETTERS])[0]

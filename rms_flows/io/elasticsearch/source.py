@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-import pyarrow as pa
-
 from rms_flows.decode import FORMATS, format_named
-from rms_flows.decode.contract import Context, Counts, Decoded, Format, Options
+from rms_flows.decode.contract import Context, Decoded, Format, Options, nothing_new
 from rms_flows.decode.driver import Inlet
 from rms_flows.decode.framing import Frame
 from rms_flows.errors import SourceError
@@ -24,14 +22,9 @@ from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
 from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
 from rms_flows.io.elasticsearch.pushdown import GIVEN, Pushed, pushed
 from rms_flows.io.elasticsearch.tail import tail
-from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
 _SAMPLE: Final = 100
 """Documents by which a format is guessed and the size of all is estimated."""
-
-
-_NO_ROWS: Final = pa.RecordBatch.from_pylist([], pa.schema(list(ENVELOPE.items())))
-_NONE_DEAD: Final = pa.RecordBatch.from_pylist([], DEAD_LETTER)
 
 _Mappings = Mapping[str, Any]
 
@@ -137,9 +130,10 @@ class ElasticsearchSource:
         )
         guessed = None if self.options.format or archived else extra["format"]
         for one, place in self._arriving(search, request):
-            decoded = Decoded(_NO_ROWS, _NONE_DEAD, Counts())
-            if one is not None:
-                decoded = inlet.take(Frame(one.records, 0, [], one.records.size(), one.origins))
+            if one is None:
+                yield nothing_new(place)
+                continue
+            decoded = inlet.take(Frame(one.records, 0, [], one.records.size(), one.origins))
             yield replace(decoded, guessed=guessed, place=place)
             guessed = None
 
