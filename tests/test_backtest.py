@@ -5,7 +5,7 @@ import math
 import subprocess
 from datetime import UTC, datetime, timedelta
 
-import notebooks
+import home_day
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -23,13 +23,13 @@ CSV = "kind,entity,start,end\n"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return notebooks.generate(tmp_path_factory.mktemp("home"))
+    return home_day.generate(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
 def day(home):
-    found = rms.run(notebooks.FLOW, folder=home)
-    return found, found.backtest(home / "labels.csv", rms.rules(notebooks.RULES))
+    found = rms.run(home_day.FLOW, folder=home)
+    return found, found.backtest(home / "labels.csv", rms.rules(home_day.RULES))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_reach_of_each_rule_is_told(day, home, planted):
     guessed, mistyped = len(kinds(planted, "guessed-log-in")), len(kinds(planted, "mistyped"))
     assert reach["Failed SSH log-in"].precision == Share(guessed, guessed + mistyped)
     assert reach["Port scan"].reach == "thin"
-    auth = rms.open(f"{home}/auth.log?year=2026").backtest(notebooks.RULES, home / "labels.csv")
+    auth = rms.open(f"{home}/auth.log?year=2026").backtest(home_day.RULES, home / "labels.csv")
     known = {one.rule: (one.reach, one.why) for one in auth.score.rules}
     assert known["MQTT connect refused"][0] == "never evaluated"
     assert known["Connection attempt rejected"] == ("never evaluated", "no source has conn_state")
@@ -178,8 +178,8 @@ def test_a_report_is_new_only_if_nothing_was_reported_there_before():
 def test_the_command_is_a_gate(home, tmp_path, monkeypatch):
     monkeypatch.chdir(home)
     known = tmp_path / "known.ndjson"
-    rms.open("auth.log?year=2026").detect(notebooks.RULES).save(known)
-    base = ["backtest", str(notebooks.RULES), "--in", "auth.log?year=2026", "--truth", "labels.csv", "-q"]
+    rms.open("auth.log?year=2026").detect(home_day.RULES).save(known)
+    base = ["backtest", str(home_day.RULES), "--in", "auth.log?year=2026", "--truth", "labels.csv", "-q"]
     run = CliRunner().invoke
     fine = run(app, [*base, "--min-precision", "0.9", "--known", str(known), "--max-new-reports", "0"])
     assert fine.exit_code == 0, fine.output
@@ -206,7 +206,7 @@ def test_the_command_looks_at_a_period_only(home, monkeypatch):
     monkeypatch.chdir(home)
     base = [
         "backtest",
-        str(notebooks.RULES),
+        str(home_day.RULES),
         "--in",
         "auth.log?year=2026",
         "--truth",

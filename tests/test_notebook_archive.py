@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-import notebooks
+import home_day
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -43,7 +43,7 @@ def archive(**columns):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return notebooks.generate(tmp_path_factory.mktemp("home"))
+    return home_day.generate(tmp_path_factory.mktemp("home"))
 
 
 def test_a_file_says_what_it_holds(home):
@@ -143,7 +143,7 @@ def test_more_than_may_be_held_is_refused():
         (lambda: archive(a=["b"]).where({"a|contain": "b"}), RuleError, r"Unknown modifier 'contain'"),
         (lambda: archive(a=["b"]).where({"a": {1, 2}.union}), RuleError, r"can't be a selection .*; write \{"),
         (lambda: archive(a=["b"]).profile("soon"), DocumentError, r"every: 'soon' is no length of time; write 10m"),
-        (lambda: archive(a=["b"]).run(notebooks.FLOW), DocumentError, r"smart-home: the flow has 4 sources; say which"),
+        (lambda: archive(a=["b"]).run(home_day.FLOW), DocumentError, r"smart-home: the flow has 4 sources; say which"),
         (lambda: archive(a=["b"]).detect("none.yml"), DocumentError, r"none.yml: rules can't be read"),
     ],
 )  # fmt: skip

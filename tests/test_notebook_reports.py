@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import notebooks
+import home_day
 import pytest
 
 import rms_flows as rms
@@ -16,18 +16,18 @@ from rms_flows.report import read_reports
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return notebooks.generate(tmp_path_factory.mktemp("home"))
+    return home_day.generate(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
 def day(home):
-    return rms.run(notebooks.FLOW, folder=home)
+    return rms.run(home_day.FLOW, folder=home)
 
 
 def test_a_flow_reports_what_its_replay_writes(home, day, tmp_path):
     out = tmp_path / "out.ndjson"
-    flow = load_orchestrator(notebooks.FLOW)
-    replay(flow, folder=notebooks.FLOW.parent, data_folder=home, sinks={"repository": str(out)})
+    flow = load_orchestrator(home_day.FLOW)
+    replay(flow, folder=home_day.FLOW.parent, data_folder=home, sinks={"repository": str(out)})
     assert day.complete
     assert day.to_arrow().to_pylist() == read_reports([str(out)]).to_pylist()
     assert day.save(tmp_path / "saved.ndjson") == len(day)
@@ -36,12 +36,12 @@ def test_a_flow_reports_what_its_replay_writes(home, day, tmp_path):
 
 
 def test_workers_and_periods_change_nothing_but_what_they_should(home, day):
-    apart = rms.run(notebooks.FLOW, folder=home, workers=2)
+    apart = rms.run(home_day.FLOW, folder=home, workers=2)
     assert apart.to_arrow().to_pylist() == day.to_arrow().to_pylist()
     noon = "2026-03-14T12:00:00Z"
     halves = [
-        rms.run(notebooks.FLOW, folder=home, end=noon),
-        rms.run(notebooks.FLOW, folder=home, start=noon),
+        rms.run(home_day.FLOW, folder=home, end=noon),
+        rms.run(home_day.FLOW, folder=home, start=noon),
     ]
     ids = [one.to_arrow()["event.id"].to_pylist() for one in (*halves, day)]
     assert sorted(ids[0] + ids[1]) == sorted(ids[2])
@@ -49,16 +49,16 @@ def test_workers_and_periods_change_nothing_but_what_they_should(home, day):
 
 def test_rules_over_an_archive_report_what_rms_detect_writes(home, tmp_path):
     uri = f"{home}/auth.log?year=2026"
-    detect([notebooks.RULES], source=uri, sink=str(tmp_path / "out.ndjson"))
-    found = rms.open(uri).detect(notebooks.RULES)
+    detect([home_day.RULES], source=uri, sink=str(tmp_path / "out.ndjson"))
+    found = rms.open(uri).detect(home_day.RULES)
     assert found.to_arrow().to_pylist() == read_reports([str(tmp_path / "out.ndjson")]).to_pylist()
-    again = rms.open(uri).detect(rms.rules(notebooks.RULES), workers=2)
+    again = rms.open(uri).detect(rms.rules(home_day.RULES), workers=2)
     assert again.to_arrow().to_pylist() == found.to_arrow().to_pylist()
 
 
 def test_an_archive_may_stand_for_a_source_of_a_flow(home, day):
     some = rms.open(f"{home}/auth.log?year=2026").where({"source.ip": "203.0.113.5"})
-    found = some.run(notebooks.FLOW, source="hub-auth", folder=home)
+    found = some.run(home_day.FLOW, source="hub-auth", folder=home)
     auth = day.where({"rms.source": "hub-auth", "rms.request_source": "203.0.113.5"})
     assert len(auth) > 0
     assert set(auth.to_arrow()["event.id"].to_pylist()) == set(
@@ -103,7 +103,7 @@ def test_representations_count_and_stay_short(day):
 
 def test_dead_letters_are_kept_and_told(tmp_path):
     (tmp_path / "a.ndjson").write_text('{"@timestamp": "2026-03-14T01:00:00Z"}\n{\n')
-    found = rms.open(tmp_path / "a.ndjson").detect(notebooks.RULES)
+    found = rms.open(tmp_path / "a.ndjson").detect(home_day.RULES)
     assert found.dead_letters["event.original"].to_pylist() == [b"{"]
     assert "1 records could not be processed, see dead_letters" in repr(found)
 

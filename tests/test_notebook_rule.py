@@ -1,6 +1,6 @@
 """A rule that is being written."""
 
-import notebooks
+import home_day
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,7 +16,7 @@ from rms_flows.replay import replay
 from rms_flows.report import read_reports
 from rms_flows.schema import TIMESTAMP
 
-FAILED = (notebooks.RULES / "ssh_failed_log_in.yml").read_text()
+FAILED = (home_day.RULES / "ssh_failed_log_in.yml").read_text()
 TWO = """
 title: Two
 logsource: {category: any}
@@ -29,7 +29,7 @@ detection:
 
 @pytest.fixture(scope="module")
 def auth(tmp_path_factory):
-    return rms.open(f"{notebooks.generate(tmp_path_factory.mktemp('home'))}/auth.log?year=2026")
+    return rms.open(f"{home_day.generate(tmp_path_factory.mktemp('home'))}/auth.log?year=2026")
 
 
 def archive(rows):
@@ -60,7 +60,7 @@ def test_errors_are_underlined_where_they_stand(change, shown):
 
 
 def test_an_error_in_a_correlation_is_underlined_too():
-    text = FAILED + "---\n" + (notebooks.RULES / "ssh_guessing.yml").read_text()
+    text = FAILED + "---\n" + (home_day.RULES / "ssh_guessing.yml").read_text()
     assert len(rms.rule(text)) == 2
     for change, mark in (
         (("10m", "10x"), "'10x'"),
@@ -158,7 +158,7 @@ def test_what_stays_but_says_something_else_is_changed(auth):
 
 
 def test_correlations_are_compared_by_group_and_anchor(auth):
-    text = FAILED + "---\n" + (notebooks.RULES / "ssh_guessing.yml").read_text()
+    text = FAILED + "---\n" + (home_day.RULES / "ssh_guessing.yml").read_text()
     strict = rms.rule(text.replace("gte: 8", "gte: 50"))
     found = strict.compare(rms.rule(text), auth)
     assert found.count("removed") + found.count("changed") > 0

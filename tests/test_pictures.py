@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-import notebooks
+import home_day
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,8 +40,8 @@ def many_reports(count, rules=40):
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory):
-    home = notebooks.generate(tmp_path_factory.mktemp("home"))
-    return home, rms.run(notebooks.FLOW, folder=home)
+    home = home_day.generate(tmp_path_factory.mktemp("home"))
+    return home, rms.run(home_day.FLOW, folder=home)
 
 
 def values(picture, key):

@@ -32,7 +32,8 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     # It is for artifacts, of which this runner has none; a run that is killed would leave it behind.
     Path(pipeline.local_tempdir).rmdir()
-    build(pipeline)
+    with _without_beams_notebook():
+        build(pipeline)
     with _without_beams_log():
         try:
             result = pipeline.run()
@@ -58,6 +59,17 @@ def _first(error: BaseException) -> RmsError | KeyboardInterrupt | None:
     while cause is not None and not isinstance(cause, RmsError | KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     return cause
+
+
+@contextmanager
+def _without_beams_notebook() -> Iterator[None]:
+    """Keep Beam from renaming transforms in an IPython kernel: for that it imports what fails on pandas 3."""
+    known = beam.pipeline.alter_label_if_ipython
+    beam.pipeline.alter_label_if_ipython = lambda *_: None
+    try:
+        yield
+    finally:
+        beam.pipeline.alter_label_if_ipython = known
 
 
 @contextmanager
