@@ -34,12 +34,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from inputs import datasets, windows_zips
+from inputs import datasets, request_of, windows_zips
 from parquet_to_reports import RULES, repeated
 
 from rms_flows.decode import decode
 from rms_flows.decode.contract import Context, Options
-from rms_flows.io.contract import Request
 from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.processors import make
 
@@ -128,7 +127,7 @@ def judge(rules: Path, events: Path, *, routing: bool) -> None:
                 for batch in one.rows.to_batches() if isinstance(one.rows, pa.Table) else [one.rows]:
                     count(batch)
     else:
-        source, request = ParquetSource(str(events)), Request(columns=step.columns)
+        source, request = ParquetSource(str(events)), request_of(step)
         for part in source.fragments(request):
             for one in source.read(part, request):
                 count(one.rows)

@@ -27,10 +27,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 from against_rsigma import prepare
+from inputs import request_of
 
 from rms_flows.decode import decode
 from rms_flows.decode.contract import Context, Options
-from rms_flows.io.contract import Request
 from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.processors import Step, make
 
@@ -64,7 +64,7 @@ class Judged(NamedTuple):
 def judged(folder: Path, parquet: Path) -> Judged:
     """Judge all events by the rules of a folder."""
     step = loaded(folder)
-    source, request = ParquetSource(str(parquet)), Request(columns=step.columns)
+    source, request = ParquetSource(str(parquet)), request_of(step)
     seconds, rows = 0.0, 0
     for part in source.fragments(request):
         for one in source.read(part, request):

@@ -25,9 +25,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from inputs import datasets
+from inputs import datasets, request_of
 
-from rms_flows.io.contract import Request
 from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.processors import Step, make
 from rms_flows.replay import archive
@@ -81,7 +80,7 @@ def pack(work: Path) -> Path:
 
 def ours(folder: Path, step: Step) -> tuple[int, int]:
     """Read and judge; give rows and reports."""
-    source, request = ParquetSource(str(folder)), Request(columns=step.columns)
+    source, request = ParquetSource(str(folder)), request_of(step)
     rows = reports = 0
     for part in source.fragments(request):
         for decoded in source.read(part, request):

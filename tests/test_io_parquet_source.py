@@ -181,6 +181,16 @@ def test_structs_come_under_dotted_names(tmp_path: Path):
     assert batch.schema.names == [*schema.ENVELOPE, "host.os.kernel"]
 
 
+def test_text_in_structs_across_small_row_groups(tmp_path: Path):
+    numbers = range(90)
+    inner = [{"text": f"v{n % 7}", "b": {"c": None if n % 4 else f"{n}"}} for n in numbers]
+    table = pa.table({"@timestamp": pa.array(numbers, pa.timestamp("us")), "a": inner})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=10)
+    found = rows(ParquetSource(str(tmp_path / "x.parquet")))
+    assert [row["a.text"] for row in found] == [one["text"] for one in inner]
+    assert [row["a.b.c"] for row in found] == [one["b"]["c"] for one in inner]
+
+
 def test_values_get_the_type_of_their_name_and_misfits_are_kept(tmp_path: Path):
     source = foreign(
         tmp_path / "f.parquet",

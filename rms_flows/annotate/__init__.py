@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 from rms_flows.model import Source, Trust
 from rms_flows.schema import DICTIONARY, micros
 
-__all__ = ["annotator"]
+__all__ = ["FILLED", "annotator"]
+
+FILLED = frozenset({"rms.source", "rms.trust", "host.geo.name", "host.geo.location"})
+"""Columns that an annotator fills in where they are null."""
 
 TRUSTED, UNTRUSTED, UNKNOWN = "trusted", "untrusted", "unknown"
 

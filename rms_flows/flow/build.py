@@ -11,15 +11,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rms_flows.annotate import annotator
+from rms_flows.annotate import FILLED, annotator
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError, FlowError
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
-from rms_flows.io.contract import Request, Sink, Window
+from rms_flows.io.contract import Late, Request, Sink, Window
 from rms_flows.io.spill import Spill
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
+from rms_flows.processors.contract import Search
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
@@ -73,12 +74,14 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     windows = _windows(flow, steps, window)
     needs = _needs(flow, steps)
     looks = _looks(flow, processors, choices)
+    late = _late(flow, processors, steps, needs) if choices.pushdown else {}
     requests = {
         one.id: Request(
             needs[one.id],
             windows[one.id],
             lateness=microseconds(one.lateness) if choices.endless else None,
             looks_for=looks[one.id],
+            late=late.get(one.id),
         )
         for one in flow.sources
     }
@@ -304,3 +307,35 @@ def _needs(flow: Orchestrator, steps: Mapping[str, Step]) -> dict[str, frozenset
             add(name, step.columns)
             add(name, behind)
     return needs
+
+
+def _late(
+    flow: Orchestrator,
+    processors: Sequence[ProcessorStage],
+    steps: Mapping[str, Step],
+    needs: Mapping[str, frozenset[str] | None],
+) -> dict[str, Late | None]:
+    """Work out for each source what tells which values of its columns nobody behind it looks at."""
+    kept = {name for sink in flow.sinks for name in sink.inputs}
+    found: dict[str, Late | None] = {}
+    for source in flow.sources:
+        always: list[frozenset[str] | None] = [None] if source.id in kept else [FILLED]
+        searches = []
+        for stage in processors:
+            step = steps[stage.id]
+            if source.id not in stage.inputs:
+                continue
+            if step.gives == "reports" and step.search and step.search.first.isdisjoint(FILLED):
+                searches.append(partial(_search, stage.ready))
+            else:
+                always += [step.columns, frozenset() if step.gives == "reports" else needs[stage.id]]
+        named = [columns for columns in always if columns is not None]
+        spares = searches and len(named) == len(always)
+        found[source.id] = Late(frozenset().union(*named), tuple(searches)) if spares else None
+    return found
+
+
+def _search(ready: Callable[[], Step]) -> Search:
+    search = ready().search
+    assert search is not None  # noqa: S101  asked when the plan was made
+    return search

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pyarrow as pa
 
 from rms_flows.decode.contract import Decoded
 from rms_flows.schema import micros
 from rms_flows.sigma.expression import Look
+
+if TYPE_CHECKING:  # sources that search nothing need no rules
+    from rms_flows.processors.contract import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """What of the columns of a request has to be read, for sources that can tell before they read all.
+
+    Args:
+        always: Columns that are needed whatever they hold.
+        searches: What makes each search; of all other columns what one of them wants is needed.
+    """
+
+    always: frozenset[str]
+    searches: tuple[Callable[[], Search], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the flow needs of a source: an adapter may give more, never less.
 
@@ -59,6 +75,7 @@ class Request:
         since: The stream goes on: the last `Decoded.place` that counts, for sources whose batches have one.
         looks_for: Gives what the flow looks for: events of which none of it is true may be left out; None
             where every event matters.
+        late: Which values of these columns may be left out.
     """
 
     columns: frozenset[str] | None = None
@@ -66,6 +83,7 @@ class Request:
     lateness: int | None = None
     since: int | None = None
     looks_for: Callable[[], Sequence[Look] | None] | None = None
+    late: Late | None = None
 
     @property
     def ordered(self) -> bool:

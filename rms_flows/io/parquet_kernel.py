@@ -111,6 +111,14 @@ def header(data: np.ndarray, at: Any, found: np.ndarray) -> Any:
 
 
 @compiled
+def _copy(data: np.ndarray, at: Any, length: Any, out: np.ndarray, place: Any) -> None:
+    """Copy bytes; their places are unsigned, for none counts from the end."""
+    first, to = _U64(at), _U64(place)
+    for byte in range(_U64(length)):
+        out[to + byte] = data[first + byte]
+
+
+@compiled
 def texts(data: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> Any:
     """Take a page of texts apart, each with its length before it.
 
@@ -133,8 +141,7 @@ def texts(data: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> Any:
         at += 4
         if length > len(data) - at or size + length > len(out):
             return _I64(BAD)
-        for byte in range(length):
-            out[size + byte] = data[at + byte]
+        _copy(data, at, length, out, size)
         at += length
         size += length
         offsets[k] = size
@@ -249,4 +256,83 @@ def codes(
                 return _I64(BAD)
             out[one] = value
         row = stop
+    return _I64(0)
+
+
+@compiled
+def plain(
+    data: np.ndarray,
+    at: Any,
+    begin: Any,
+    rows: Any,
+    bits: np.ndarray,
+    offsets: np.ndarray,
+    out: np.ndarray,
+) -> Any:
+    """Take texts with their lengths before them to the rows that have one.
+
+    Args:
+        data: uint8.
+        at: Where they begin.
+        begin: The first row; its offset is known.
+        rows: How many.
+        bits: uint8, which rows have a value, the lowest bit first.
+        offsets: int32, where the text of each row ends at the place behind it, to be filled.
+        out: uint8, to be filled with the texts one after the other.
+
+    Returns:
+        0, or `BAD`.
+    """
+    size, end, room = _I64(offsets[begin]), _I64(len(data)), _I64(len(out))
+    for row in range(begin, begin + rows):
+        if (bits[row >> 3] >> (row & 7)) & 1:
+            if at + 4 > end:
+                return _I64(BAD)
+            length = (
+                _I64(data[at]) | _I64(data[at + 1]) << 8 | _I64(data[at + 2]) << 16 | _I64(data[at + 3]) << 24
+            )
+            at += 4
+            if length > end - at or size + length > room:
+                return _I64(BAD)
+            _copy(data, at, length, out, size)
+            at += length
+            size += length
+        offsets[row + 1] = size
+    return _I64(0)
+
+
+@compiled
+def named(
+    codes: np.ndarray,
+    begin: Any,
+    bits: np.ndarray,
+    ends: np.ndarray,
+    texts: np.ndarray,
+    offsets: np.ndarray,
+    out: np.ndarray,
+) -> Any:
+    """Take texts to the rows that have a code.
+
+    Args:
+        codes: int32, a row each, below the number of texts.
+        begin: The first row; its offset is known.
+        bits: uint8, which rows have a value, the lowest bit first.
+        ends: int32, where each text begins; one more than texts.
+        texts: uint8.
+        offsets: int32, where the text of each row ends at the place behind it, to be filled.
+        out: uint8, to be filled with the texts one after the other.
+
+    Returns:
+        0, or `BAD` if there is no room.
+    """
+    size = _I64(offsets[begin])
+    for place in range(len(codes)):
+        row = begin + place
+        if (bits[row >> 3] >> (row & 7)) & 1:
+            first, last = _I64(ends[codes[place]]), _I64(ends[codes[place] + 1])
+            if size + last - first > len(out):
+                return _I64(BAD)
+            _copy(texts, first, last - first, out, size)
+            size += last - first
+        offsets[row + 1] = size
     return _I64(0)

@@ -7,7 +7,8 @@ none. Here a column costs what its values cost. What isn't as expected is left t
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -35,16 +36,31 @@ _TYPE, _SIZE, _COMPRESSED = 1, 2, 3
 _OF_DATA, _OF_DICTIONARY = 5 * kernel.FIELDS, 7 * kernel.FIELDS
 _COUNT, _ENCODING, _LEVELS = 1, 2, 3
 _WIDEST: Final = 32
+_MOST: Final = 2**31 - 1  # bytes of text in an array
 
 
 class _Page(NamedTuple):
-    """A page without its header, inflated."""
+    """A page without its header."""
 
     kind: int
     values: int
     encoding: int
     levels: int
-    data: np.ndarray
+    packed: memoryview
+    size: int
+    codec: pa.Codec | None
+
+    def data(self) -> np.ndarray | None:
+        """Inflate it; None where that can't be done."""
+        try:
+            whole = self.packed if self.codec is None else self.codec.decompress(self.packed, self.size)
+        except OSError:
+            return None
+        return np.frombuffer(whole, np.uint8)
+
+
+Wanted = Callable[[np.ndarray, int, int], bool]
+"""Whether bytes of texts matter that stand in the rows from one to before another."""
 
 
 def dictionaries(
@@ -58,61 +74,185 @@ def dictionaries(
         group: Number of the row group.
         names: Columns of text that aren't inside others.
     """
-    rows = meta.row_group(group)
-    none = pa.nulls(rows.num_rows, DICTIONARY)
+    none = pa.nulls(meta.row_group(group).num_rows, DICTIONARY)
     found: dict[str, pa.DictionaryArray] = {}
-    file = os.open(path, os.O_RDONLY)
-    try:
-        for place in range(meta.num_columns):
-            kind, chunk = meta.schema.column(place), rows.column(place)
-            if kind.path not in names or kind.max_repetition_level or kind.max_definition_level > 1:
-                continue
-            optional = kind.max_definition_level == 1
-            column = none if _is_empty(chunk) else _dictionary(file, chunk, optional=optional)
+    with opened(path) as file:
+        for name, chunk, optional in chunks(meta, group, names):
+            column = none if is_empty(chunk) else dictionary(file, chunk, optional=optional)
             if column is not None:
-                found[kind.path] = column
-    finally:
-        os.close(file)
+                found[name] = column
     return found
 
 
-def _is_empty(chunk: pq.ColumnChunkMetaData) -> bool:
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Open a file to read from anywhere in it."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def chunks(
+    meta: pq.FileMetaData, group: int, names: Collection[str]
+) -> Iterator[tuple[str, pq.ColumnChunkMetaData, bool]]:
+    """Give the columns that aren't inside others, and whether rows may have no value."""
+    rows = meta.row_group(group)
+    for place in range(meta.num_columns):
+        kind = meta.schema.column(place)
+        if kind.path in names and not kind.max_repetition_level and kind.max_definition_level <= 1:
+            yield kind.path, rows.column(place), kind.max_definition_level == 1
+
+
+def is_empty(chunk: pq.ColumnChunkMetaData) -> bool:
+    """Tell whether it is known that no row has a value."""
     known = chunk.statistics
     return bool(known is not None and known.has_null_count and known.null_count == chunk.num_values)
 
 
-def _dictionary(file: int, chunk: pq.ColumnChunkMetaData, *, optional: bool) -> pa.DictionaryArray | None:
-    """Read a column of a row group; None where Arrow has to."""
-    if (
-        not chunk.has_dictionary_page
-        or chunk.compression not in _CODECS
-        or chunk.physical_type != "BYTE_ARRAY"
-    ):
+def _is_known(chunk: pq.ColumnChunkMetaData) -> bool:
+    """Tell whether we can read it at all."""
+    return bool(
+        chunk.has_dictionary_page and chunk.compression in _CODECS and chunk.physical_type == "BYTE_ARRAY"
+    )
+
+
+def distinct(file: int, chunk: pq.ColumnChunkMetaData) -> np.ndarray | None:
+    """Give the bytes of a dictionary, each text with its length before it; None where Arrow has to."""
+    size = chunk.data_page_offset - (chunk.dictionary_page_offset or 0)
+    if not _is_known(chunk) or size <= 0:
+        return None
+    page = next(_pages(os.pread(file, size, chunk.dictionary_page_offset), chunk), None)
+    return None if page is None or page.kind != _DICTIONARY else page.data()
+
+
+def some(file: int, chunk: pq.ColumnChunkMetaData, wanted: Wanted) -> pa.StringArray | None:
+    """Read those pages of a column that matter, of one that may lack values; None where Arrow has to.
+
+    Args:
+        file: Open.
+        chunk: The column in a row group.
+        wanted: Asked of the dictionary, whose texts may be in any row, and of pages of texts.
+
+    Returns:
+        All rows; those whose pages don't matter are null.
+    """
+    if not _is_known(chunk) or chunk.total_uncompressed_size > _MOST:
         return None
     rows = chunk.num_values
+    column = _Column(rows, chunk.total_uncompressed_size)
     raw = os.pread(file, chunk.total_compressed_size, chunk.dictionary_page_offset)
-    bits, held = pa.allocate_buffer(-(-rows // 8) + 1), pa.allocate_buffer(4 * rows)
-    valid, codes = np.frombuffer(bits, np.uint8), np.frombuffer(held, np.int32)
-    valid[:] = 0 if optional else 255
-    codes[:] = 0
-    values: pa.Array | None = None
-    begin = with_value = 0
+    values: pa.StringArray | None = None
+    is_coded_wanted = False
     for page in _pages(raw, chunk):
         if page is None or (values is None) != (page.kind == _DICTIONARY):
             return None
         if values is None:
-            values = _texts(page)
+            data = page.data()
+            values = None if data is None else _texts(page, data)
+            if data is None or values is None:
+                return None
+            is_coded_wanted = wanted(data, 0, rows)
+        elif page.kind != _DATA or not 0 <= page.values <= rows - column.row:
+            return None
+        elif page.encoding != _PLAIN and not is_coded_wanted:
+            column.skip(page.values)
+        elif not column.fill(page, values, wanted):
+            return None
+    return column.array() if column.row == rows else None
+
+
+class _Column:
+    """Rows of text, filled page by page.
+
+    Args:
+        rows: How many there will be.
+        room: Bytes of text that are expected, at most.
+    """
+
+    def __init__(self, rows: int, room: int) -> None:
+        self.row = 0
+        self._values = 0
+        self._valid = np.zeros(rows // 8 + 2, np.uint8)
+        self._ends = np.zeros(rows + 1, np.int32)
+        self._held = np.empty(room, np.uint8)
+
+    def skip(self, rows: int) -> None:
+        """Leave rows null."""
+        self._ends[self.row + 1 : self.row + rows + 1] = self._ends[self.row]
+        self.row += rows
+
+    def fill(self, page: _Page, values: pa.StringArray, wanted: Wanted) -> bool:
+        """Take the rows of a page, unless its texts don't matter; False where it isn't as expected."""
+        data = page.data()
+        if data is None:
+            return False
+        begin, rows = self.row, page.values
+        if page.encoding == _PLAIN:
+            at = 4 + int.from_bytes(data[:4].tobytes(), "little")
+            if not wanted(data[at:], begin, begin + rows):
+                self.skip(rows)
+                return True
+            at, found = _levels(page, data, begin, self._valid, optional=True)
+            wrong = found < 0 or kernel.plain(data, at, begin, rows, self._valid, self._ends, self._held)
+        else:
+            codes = np.zeros(begin + rows, np.int32)
+            found = _fill(page, data, begin, len(values), self._valid, codes, optional=True)
+            wrong = found < 0 or self._name(codes[begin:], values)
+        self._values += found
+        self.row += rows
+        return not wrong
+
+    def _name(self, codes: np.ndarray, values: pa.StringArray) -> bool:
+        """Take the texts of codes, and tell whether they are too many."""
+        _, ends, data = values.buffers()
+        offsets, texts = np.frombuffer(ends, np.int32), np.frombuffer(data, np.uint8)
+        size = int(self._ends[self.row])
+        if len(values):  # else all rows are null
+            size += int(np.diff(offsets)[codes].sum(dtype=np.int64))
+        if size > len(self._held):
+            self._held = np.resize(self._held, min(2 * size, _MOST))
+        return bool(kernel.named(codes, self.row, self._valid, offsets, texts, self._ends, self._held))
+
+    def array(self) -> pa.StringArray:
+        """Give all rows."""
+        rows, size = self.row, int(self._ends[-1])
+        valid, ends, held = (pa.py_buffer(one) for one in (self._valid, self._ends, self._held[:size]))
+        return pa.StringArray.from_buffers(rows, ends, held, valid, rows - self._values)
+
+
+def dictionary(file: int, chunk: pq.ColumnChunkMetaData, *, optional: bool) -> pa.DictionaryArray | None:
+    """Read a column of a row group, one that is all dictionary; None where Arrow has to."""
+    if not _is_known(chunk):
+        return None
+    rows = chunk.num_values
+    raw = os.pread(file, chunk.total_compressed_size, chunk.dictionary_page_offset)
+    valid = np.full(rows // 8 + 2, 0 if optional else 255, np.uint8)
+    codes = np.zeros(rows, np.int32)  # memory that isn't written to isn't touched
+    values: pa.Array | None = None
+    begin = with_value = 0
+    for page in _pages(raw, chunk):
+        data = None if page is None else page.data()
+        if page is None or data is None or (values is None) != (page.kind == _DICTIONARY):
+            return None
+        if values is None:
+            values = _texts(page, data)
             if values is None:
                 return None
             continue
-        found = _fill(page, begin, len(values), valid, codes, optional=optional)
+        found = _fill(page, data, begin, len(values), valid, codes, optional=optional)
         if found < 0 or begin + page.values > rows:
             return None
         begin, with_value = begin + page.values, with_value + found
     if values is None or begin != rows:
         return None
     return pa.DictionaryArray.from_buffers(
-        DICTIONARY, rows, [bits if with_value < rows else None, held], values, rows - with_value
+        DICTIONARY,
+        rows,
+        [pa.py_buffer(valid) if with_value < rows else None, pa.py_buffer(codes)],
+        values,
+        rows - with_value,
     )
 
 
@@ -129,46 +269,55 @@ def _pages(raw: bytes, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page | None]:
         if at < 0 or not 0 <= compressed <= len(data) - at or not 0 <= size <= chunk.total_uncompressed_size:
             yield None
             return
-        whole = memoryview(raw)[at : at + compressed]
-        try:
-            page = whole if inflate is None else inflate.decompress(whole, size)
-        except OSError:
-            yield None
-            return
         place = _OF_DICTIONARY if kind == _DICTIONARY else _OF_DATA
         count, encoding, levels = numbers[place + _COUNT : place + _LEVELS + 1].tolist()
-        yield _Page(kind, count, encoding, levels, np.frombuffer(page, np.uint8))
+        packed = memoryview(raw)[at : at + compressed]
+        yield _Page(kind, count, encoding, levels, packed, size, inflate)
         at += compressed
 
 
-def _texts(page: _Page) -> pa.StringArray | None:
+def _texts(page: _Page, data: np.ndarray) -> pa.StringArray | None:
     """Take a dictionary apart."""
-    if page.encoding not in {_PLAIN, _OLD} or not 0 <= page.values <= len(page.data) // 4:
+    if page.encoding not in {_PLAIN, _OLD} or not 0 <= page.values <= len(data) // 4:
         return None
-    ends, held = pa.allocate_buffer(4 * (page.values + 1)), pa.allocate_buffer(len(page.data))
-    size = kernel.texts(page.data, np.frombuffer(ends, np.int32), np.frombuffer(held, np.uint8))
+    ends, held = pa.allocate_buffer(4 * (page.values + 1)), pa.allocate_buffer(len(data))
+    size = kernel.texts(data, np.frombuffer(ends, np.int32), np.frombuffer(held, np.uint8))
     return None if size < 0 else pa.StringArray.from_buffers(page.values, ends, held.slice(0, size))
 
 
-def _fill(page: _Page, begin: int, size: int, valid: np.ndarray, codes: np.ndarray, *, optional: bool) -> int:
+def _fill(
+    page: _Page,
+    data: np.ndarray,
+    begin: int,
+    size: int,
+    valid: np.ndarray,
+    codes: np.ndarray,
+    *,
+    optional: bool,
+) -> int:
     """Fill in the rows of a page; give how many have a value, or `BAD`."""
-    data = page.data
     if (
         page.kind != _DATA
         or page.encoding not in {_OLD, _CODES}
         or not 0 <= page.values <= len(codes) - begin
     ):
         return kernel.BAD
-    at, found = 0, page.values
-    if optional:
-        end = 4 + int.from_bytes(data[:4].tobytes(), "little")
-        if page.levels != _RLE or end > len(data):
-            return kernel.BAD
-        found = kernel.levels(data, 4, end, begin, page.values, valid)
-        at = end
+    at, found = _levels(page, data, begin, valid, optional=optional)
     if found <= 0:
         return found
     if at >= len(data) or data[at] > _WIDEST:
         return kernel.BAD
     wrong = kernel.codes(data, at + 1, int(data[at]), size, begin, page.values, valid, codes)
     return kernel.BAD if wrong else found
+
+
+def _levels(
+    page: _Page, data: np.ndarray, begin: int, valid: np.ndarray, *, optional: bool
+) -> tuple[int, int]:
+    """Fill in which rows of a page have a value; give where the values begin, and how many, or `BAD`."""
+    if not optional:
+        return 0, page.values
+    end = 4 + int.from_bytes(data[:4].tobytes(), "little")
+    if page.levels != _RLE or end > len(data):
+        return end, kernel.BAD
+    return end, int(kernel.levels(data, 4, end, begin, page.values, valid))

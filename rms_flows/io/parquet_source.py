@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,20 +21,15 @@ from rms_flows.decode.contract import Decoded, Options
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request, Window
 from rms_flows.io.parquet_columns import Home, decoded, leaves
-from rms_flows.io.parquet_pages import dictionaries
-from rms_flows.schema import ENVELOPE, field_type
+from rms_flows.io.parquet_groups import Kinds, Seeker, batches
+from rms_flows.schema import ENVELOPE, MISFIT
 
-Kinds = Mapping[str, pa.DataType]
-"""Dotted path of a column to its type in the file."""
+if TYPE_CHECKING:  # most sources search nothing
+    from rms_flows.processors.contract import Sought
 
-_BATCH = 65_536
-_CELLS = 4_000_000  # of a batch: rows of hundreds of columns come in smaller ones
 _ROWS = 500_000
 _GROUPS = 8
 _TO_MICROSECONDS = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
-_ALL_DIFFERENT = frozenset({"event.id", "rms.origin"})
-_LARGE = 1_500_000  # bytes of a column of a row group, more than a dictionary and its codes take
-_A_VALUE = 8  # bytes, more than a code takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +91,26 @@ class ParquetSource:
                 Options(timezone=self.timezone),
             )
             columns = _wanted(kinds, request, home.time_column)
-            texts = _texts(meta, groups, kinds, columns)
-            file = pq.ParquetFile(fragment.uri, metadata=meta, read_dictionary=texts)
             row = _row_numbers(meta, groups)
             start = 0
-            for batch in _batches(fragment.uri, file, groups, columns, texts):
+            for batch in batches(fragment.uri, meta, kinds, groups, columns, self._seeker(request, home)):
                 yield decoded(batch, row[start : start + batch.num_rows], home)
                 start += batch.num_rows
+
+    def _seeker(self, request: Request, home: Home) -> Seeker | None:
+        """Make what tells which columns of a row group need not be read, if a flow can do without any."""
+        if request.late is None:
+            return None
+        searches = [make() for make in request.late.searches]
+        named = [one.always | one.first for one in searches]
+        first = request.late.always.union(*named) | ENVELOPE.keys() | {home.time_column, MISFIT}
+
+        def seek(batch: pa.RecordBatch) -> Sequence[Sought] | None:
+            rows = decoded(batch, np.arange(batch.num_rows), home).rows
+            whole = rows.num_rows == batch.num_rows  # else some are dead letters
+            return [search.of(rows) for search in searches] if whole else None
+
+        return Seeker(first, seek)
 
     def _files(self) -> list[str]:
         with _told(self.path):
@@ -235,55 +243,6 @@ def _wanted(names: Kinds, request: Request, time: str) -> list[str]:
         return list(names)
     wanted = request.columns | ENVELOPE.keys() | {time}
     return [name for name in names if name in wanted]
-
-
-def _texts(meta: pq.FileMetaData, groups: Sequence[int], kinds: Kinds, columns: Sequence[str]) -> list[str]:
-    """Give the columns to read as dictionaries: text, unless its writer gave up to make a dictionary.
-
-    A writer does when the dictionary is large, about 1 MB; to make it here after all would take as long as
-    reading the text twice more.
-    """
-    texts = {
-        name
-        for name in columns
-        if name not in _ALL_DIFFERENT
-        and (pa.types.is_string(kinds[name]) or pa.types.is_large_string(kinds[name]))
-        and (pa.types.is_string(kind := field_type(name)) or pa.types.is_dictionary(kind))
-    }
-    places = {meta.schema.column(place).path: place for place in range(meta.num_columns)}
-    return [
-        name
-        for name in columns
-        if name in texts and not any(_is_large(meta.row_group(g).column(places[name])) for g in groups)
-    ]
-
-
-def _batches(
-    path: str, file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], texts: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Read row groups; of small ones several make a batch, and of very large ones not all is held at once."""
-    size = max(_BATCH // 8, min(_BATCH, _CELLS // len(columns)))
-    meta, names = file.metadata, file.schema_arrow.names
-    if not all(_BATCH // 8 <= meta.row_group(group).num_rows <= 2 * _BATCH for group in groups):
-        yield from file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
-        return
-    whole = {name for name in texts if name in names and name != "@timestamp"}
-    for group in groups:
-        known = dictionaries(path, meta, group, whole)
-        rest = [name for name in columns if name not in known]
-        start = 0
-        for batch in file.iter_batches(size, row_groups=[group], columns=rest, use_threads=False):
-            rows = batch.num_rows
-            found = dict(zip(batch.schema.names, batch.columns, strict=True))
-            found |= {name: column.slice(start, rows) for name, column in known.items()}
-            order = [name for name in names if name in found]
-            yield pa.RecordBatch.from_arrays([found[name] for name in order], order)
-            start += rows
-
-
-def _is_large(chunk: pq.ColumnChunkMetaData) -> bool:
-    size: int = chunk.total_uncompressed_size
-    return size > _LARGE and size > _A_VALUE * chunk.num_values
 
 
 def _row_numbers(meta: Any, groups: Sequence[int]) -> np.ndarray:

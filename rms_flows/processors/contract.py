@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 
 from rms_flows.model import ProcessorDefinition
@@ -95,6 +96,34 @@ class Stateful(Protocol):
         """Read it again."""
 
 
+class Sought(Protocol):
+    """Which values of some rows matter to a step: a source may leave out the others, as if they were null."""
+
+    def rows(self, column: str) -> np.ndarray | None:
+        """Mark rows whose value of a column matters whatever it is, shape (rows,), bool; None: no row's."""
+
+    def may_be_in(self, column: str, texts: np.ndarray, start: int, end: int) -> bool:
+        """Tell whether a text of the rows from `start` to before `end` matters for what stands in it.
+
+        `texts`: their UTF-8, one after the other or with anything between, uint8.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Spares a source what a step need not see, which columns that are read first tell.
+
+    Args:
+        first: Columns that are read first.
+        always: Columns that are needed whatever these hold.
+        of: Rows with the columns read first → what of the others matters.
+    """
+
+    first: frozenset[str]
+    always: frozenset[str]
+    of: Callable[[pa.RecordBatch], Sought]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A processor made ready for one manifest: `run` is pure and takes and gives batches.
@@ -112,6 +141,7 @@ class Step:
         stateful: What it finds in many events together; None for most.
         meaning: Hash of what it finds, whatever its rules are called and wherever they lie.
         looks_for: What it looks for in single events; None where every event matters to it.
+        search: What it needs of `columns`, row by row; None: all.
     """
 
     run: Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -124,6 +154,7 @@ class Step:
     stateful: Stateful | None = None
     meaning: str = ""
     looks_for: tuple[Look, ...] | None = None
+    search: Search | None = None
 
 
 class Make(Protocol):

@@ -15,7 +15,7 @@ import xxhash
 from rms_flows import sigma
 from rms_flows.errors import DocumentError
 from rms_flows.model import Parameter, ProcessorDefinition
-from rms_flows.processors.contract import Processor, Step
+from rms_flows.processors.contract import Processor, Search, Step
 from rms_flows.processors.correlation import Correlations, Judged
 from rms_flows.report.build import EVENT_COLUMNS, Rule, many_rules
 from rms_flows.sigma.expression import Look
@@ -62,6 +62,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         stateful=stateful,
         meaning=_meaning(loaded),
         looks_for=_looks_for(loaded),
+        search=None if plan.first is None else Search(plan.first, looks, plan.search),
     )
 
 

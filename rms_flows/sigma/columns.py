@@ -242,7 +242,8 @@ def _strings(value: Any) -> Iterator[str]:
 
 def same_memory(a: pa.Array, b: pa.Array) -> bool:
     """Tell whether two arrays lie at the same place, which holds as long as both are alive."""
-    return a.offset == b.offset and len(a) == len(b) and _places(a) == _places(b)
+    here = a.type == b.type and a.offset == b.offset and len(a) == len(b) and _places(a) == _places(b)
+    return here and (not pa.types.is_dictionary(a.type) or same_memory(a.dictionary, b.dictionary))
 
 
 def _places(array: pa.Array) -> Sequence[int | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,12 @@ from rms_flows.sigma.windows import Literal
 
 _GROUPS: Final = 64
 """At most: each is a bit."""
+
+_KEPT: Final = 64
+"""Sets of groups, at most, whose literals are kept ready."""
+
+_SAMPLE: Final = 65_536
+"""Bytes that show what texts are like."""
 
 _EVERY: Final = np.empty(0, dtype=bool)
 """Stands for all rows, as a mask."""
@@ -36,6 +41,7 @@ class Keywords:
         self._routes: list[set[int | None]] = []
         self._literals: dict[Literal, int] = {}
         self._always = 0
+        self._searchers: dict[int, tuple[Scanner, np.ndarray]] = {}
         groups: dict[int | None, int] = {}
         for detection, route in rules:
             for leaf in leaves(detection):
@@ -52,13 +58,17 @@ class Keywords:
                 self._routes.append(set())
             self._routes[group].add(route)
 
-    @cached_property
-    def _scanner(self) -> Scanner:
-        return Scanner(list(self._literals))
-
-    @cached_property
-    def _groups(self) -> np.ndarray:
-        return np.array(list(self._literals.values()), dtype=np.uint64)
+    def _searcher(self, wanted: int, sample: np.ndarray) -> tuple[Scanner, np.ndarray]:
+        """Give what searches for the literals of some groups: the fewer and longer, the faster."""
+        found = self._searchers.get(wanted)
+        if found is None:
+            if len(self._searchers) == _KEPT:
+                self._searchers.clear()
+            literals = {one: groups for one, groups in self._literals.items() if groups & wanted}
+            scanner = Scanner(list(literals), sample=sample[:_SAMPLE].tobytes())
+            found = scanner, np.array(list(literals.values()), dtype=np.uint64)
+            self._searchers[wanted] = found
+        return found
 
     def rows_of_groups(self, routed: np.ndarray) -> list[np.ndarray]:
         """Give for each group the rows that its rules look at: a mask, or empty for all.
@@ -82,7 +92,8 @@ class Keywords:
         always = self._always & wanted
         if always == wanted or not len(data):
             return always
-        return always | self._scanner.groups_in(data, self._groups, wanted & ~always)
+        scanner, groups = self._searcher(wanted & ~always, data)
+        return always | scanner.groups_in(data, groups, wanted & ~always)
 
     def groups_in_column(self, column: pa.Array, wanted: int) -> int:
         """Give the groups of which a keyword may be true of a text of a column.

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.schema import MISFIT
+from rms_flows.sigma.columns import same_memory
 from rms_flows.sigma.expression import Expression, fields, has_keywords
 from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.node import AllOf, Ask, Binder, Node, Routed
 from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import KEYWORDS, Memory, Scope
+from rms_flows.sigma.search import Askers, Sought
 from rms_flows.sigma.verdicts import ABSENT, Verdicts
 
 
@@ -44,37 +46,44 @@ class Plan:
         self.rules = rules
         routes = tuple(dict.fromkeys(rule.route for rule in rules if rule.route is not None))
         wholes = (*(rule.detection for rule in rules), *routes)
-        self.columns: frozenset[str] | None = (
-            None if any(map(has_keywords, wholes)) else _with_parents(frozenset().union(*map(fields, wholes)))
-        )
+        self.named: frozenset[str] = _with_parents(frozenset[str]().union(*map(fields, wholes)))
+        """Columns that the rules name."""
+        self.columns: frozenset[str] | None = None if any(map(has_keywords, wholes)) else self.named
         """Columns that the rules look at; None where keywords may look at any text."""
+        self.first: frozenset[str] | None = (
+            None
+            if any(map(has_keywords, routes))
+            else _with_parents(frozenset[str]().union(*map(fields, routes)))
+        )
+        """Columns that tell which log each event is from; None where any text may."""
         binder = Binder()
         self._routes = tuple(map(binder.bind, routes))
         nodes = tuple(binder.bind(rule.detection) for rule in rules)
         numbers = {route: number for number, route in enumerate(routes)}
-        self._memory = Memory(
-            {asked: Verdicts(list(known)) for asked, known in binder.questions.items()},
-            Keywords(_looking_anywhere(rules, numbers)),
-        )
+        keywords = Keywords(_looking_anywhere(rules, numbers))
+        verdicts = {asked: Verdicts(list(known)) for asked, known in binder.questions.items()}
+        self._memory = Memory(verdicts, keywords)
         self._places = binder.places
         self._numbers = _numbers(self._places)
         self._absent = np.array(
             [self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool
         )
         self._askers = _askers(rules, routes, numbers)
+        self._seekers = _seekers(self._askers, self.named)
         self._nodes = tuple(
             _routed(node, None if rule.route is None else numbers[rule.route], len(self._places))
             for rule, node in zip(rules, nodes, strict=True)
         )
+        self._last: tuple[list[str], list[pa.Array], np.ndarray] = ([], [], np.empty((0, 0), dtype=bool))
         self._needed, self._starts = _needed(self._nodes, len(self._places) + len(routes))
 
     def match(self, batch: pa.RecordBatch) -> Matches:
         """Evaluate all rules on a batch; columns that it lacks are absent fields."""
         if not self.rules or not batch.num_rows:
             return Matches(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
-        self._memory.begin(batch)
+        self._memory.begin()
         scope = Scope(batch, self._memory)
-        routed = self._routed(scope)
+        routed = self._routes_of(scope)
         scope.route(routed, self._askers)
         counts = self._counts(scope, routed)
         alive = np.minimum.reduceat(counts[self._needed], self._starts) > 0
@@ -90,6 +99,31 @@ class Plan:
         rule, row = np.concatenate(rules), np.concatenate(rows).astype(np.int64, copy=False)
         order = np.lexsort((rule, row))
         return Matches(rule[order], row[order])
+
+    def search(self, batch: pa.RecordBatch) -> Sought:
+        """Tell what has to be read of rows of which the columns `first` are there.
+
+        A field that isn't read is as good as absent where no rule of the row's log source looks at it, and a
+        text without keywords as good as none.
+        """
+        self._memory.begin()
+        return Sought(self._routes_of(Scope(batch, self._memory)), self._seekers, self._memory.keywords)
+
+    def _routes_of(self, scope: Scope) -> np.ndarray:
+        """Give `_routed`, worked out once for rows that are searched for and then judged."""
+        if self.first is None:
+            return self._routed(scope)
+        names = [name for name in scope.batch.schema.names if name in self.first]
+        columns = [scope.batch.column(name) for name in names]
+        known, last, routed = self._last
+        if not (
+            known == names
+            and routed.shape[1] == scope.batch.num_rows
+            and all(map(same_memory, last, columns))
+        ):
+            routed = self._routed(scope)
+            self._last = (names, columns, routed)
+        return routed
 
     def _routed(self, scope: Scope) -> np.ndarray:
         """Which rows are of which log source, shape (routes, rows), bool."""
@@ -154,6 +188,14 @@ def _looking_anywhere(
     yield from ((route, None) for route in numbers)
     for rule in rules:
         yield rule.detection, None if early or rule.route is None else numbers[rule.route]
+
+
+def _seekers(askers: dict[tuple[int, ...], list[str]], named: frozenset[str]) -> Askers:
+    """Give for each column that a rule names the log sources whose rules look at it or at a field in it."""
+    found: dict[str, tuple[int, ...] | None] = dict.fromkeys(named)
+    for routes, names in askers.items():
+        found.update((name, routes) for name in names if name != KEYWORDS)
+    return found
 
 
 def _asked(rule: Rule) -> frozenset[str]:

@@ -17,8 +17,11 @@ from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
 KEYWORDS = ""
 """Stands for "any text of the event" where a field's name stands; no field is called so."""
 
-ENOUGH: Final = 8 * 1024 * 1024
-"""Bytes of values from which on it pays to get ready for columns: about half a second."""
+ENOUGH: Final = 256
+"""Bytes of a field's values for each predicate, from which on it pays to get ready for columns."""
+
+_BEGINNING: Final = 128
+"""Predicates that getting ready takes as long as, were there none."""
 
 _FEW: Final = 1_000
 """Values, at most, that are copied to be judged together with others'."""
@@ -87,14 +90,12 @@ class Memory:
         self.keywords = keywords
         self._searched: dict[str, tuple[pa.Array, int, int]] = {}
         self._last: dict[tuple[str, str], _Known] = {}
-        self._left = ENOUGH
+        self._left = {asked: ENOUGH * (_BEGINNING + one.predicates) for asked, one in verdicts.items()}
 
-    def begin(self, batch: pa.RecordBatch) -> None:
+    def begin(self) -> None:
         """Get ready for the next batch."""
         for verdicts in self.verdicts.values():
             verdicts.begin()
-        if batch.nbytes > ENOUGH:
-            self._left = 0
 
     def keyword_groups(self, name: str, column: pa.Array, wanted: int) -> int:
         """Give the groups of rules of which a keyword may be true of a text of a column, of those wanted."""
@@ -119,7 +120,7 @@ class Memory:
             for one, (_, encoded, rows) in zip(known, looked_at, strict=True)
         ]
         missing = (np.flatnonzero((one.verdicts == _UNKNOWN) & (one.rows_of > 0)) for one in found)
-        self._judge(self.verdicts[asked], list(zip(known, missing, strict=True)))
+        self._judge(asked, list(zip(known, missing, strict=True)))
         if asked == KEYWORDS:
             return [
                 replace(one, verdicts=np.maximum(one.verdicts, ABSENT))
@@ -139,29 +140,30 @@ class Memory:
                 self._last[asked, column] = last
         return last
 
-    def _judge(self, verdicts: Verdicts, asked: Sequence[tuple[_Known, np.ndarray]]) -> None:
+    def _judge(self, asked: str, missing: Sequence[tuple[_Known, np.ndarray]]) -> None:
         """Find the missing verdicts; many columns with a few texts each are asked for at once."""
+        verdicts = self.verdicts[asked]
         few: list[tuple[_Known, np.ndarray, pa.Array]] = []
-        for known, which in asked:
+        for known, which in missing:
             if not len(which):
                 continue
             texts = columns.as_strings(known.values)
             if texts is None:
                 known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
-            elif self._is_little(texts, len(which)):
+            elif self._is_little(asked, texts, len(which)):
                 known.verdicts[which] = verdicts.of(texts.take(pa.array(which)).to_pylist())
-            elif len(asked) == 1 or len(which) > _FEW:
+            elif len(missing) == 1 or len(which) > _FEW:
                 known.verdicts[which] = verdicts.of_texts(texts, which)
             else:
                 few.append((known, which, texts))
         if few:
             _judge_together(verdicts, few)
 
-    def _is_little(self, texts: pa.Array, asked: int) -> bool:
-        """Tell whether so little has come that getting ready for columns doesn't pay yet."""
-        if self._left > 0:
-            self._left -= asked * (_A_VALUE + texts.nbytes // max(len(texts), 1))
-        return self._left > 0
+    def _is_little(self, asked: str, texts: pa.Array, values: int) -> bool:
+        """Tell whether so little of a field has come that getting ready for columns doesn't pay yet."""
+        if self._left[asked] > 0:
+            self._left[asked] -= values * (_A_VALUE + texts.nbytes // max(len(texts), 1))
+        return self._left[asked] > 0
 
 
 def _judged(known: _Known, codes: np.ndarray, rows: np.ndarray) -> Judged:

@@ -91,6 +91,7 @@ class Verdicts:
         self._index = {predicate: i for i, predicate in enumerate(distinct)}
         self._tester = Tester(list(distinct))
         self.questions = len(questions)
+        self.predicates = len(distinct)
         self._touched: list[list[int]] = [[] for _ in distinct]  # predicate → questions that ask it
         for number, question in enumerate(questions):
             for leaf in leaves(question):

@@ -26,7 +26,7 @@ class Literal(NamedTuple):
     cased: bool = False
 
 
-_FORMS: Final = ((2, 4), (2, 3))
+_FORMS: Final = ((8, 4), (6, 4), (4, 4), (3, 4), (2, 4), (2, 3))
 """Strides and widths of windows, the fastest first; what is left is (1, 3)."""
 _OTHERS: Final = 64
 """What a byte of a window can be."""
