@@ -53,6 +53,9 @@ WRONG = {
     "true": ({"condition": {"gt": True}}, "`correlation.condition.gt` is True; expected a finite number"),
     "big": ({"condition": {"gt": 2**53 + 1}}, "is 9007199254740993; expected a number that a double holds"),
     "huge": ({"condition": {"gt": 10**400}}, "expected a number that a double holds exactly"),
+    "more than count": ({"condition": {"gte": 100_001}}, "condition.gte` is 100001, but of the events of a window"),
+    "as many as count": ({"condition": {"gt": 100_000}}, "gt` is 100000, but .* the last 100,000 are counted; ask"),
+    "exactly more": ({"condition": {"lt": 9e9, "eq": 1e6}}, "condition.eq` is 1000000.*; ask for fewer in a shorter"),
     "no rules": ({"rules": None}, "`correlation.rules` is missing; expected names or ids of rules"),
     "empty": ({"rules": []}, r"`correlation.rules` is \[\]; expected names or ids of rules"),
     "rules": ({"rules": ["a", 1]}, r"`correlation.rules` is \['a', 1\]; expected names or ids of rules"),
@@ -178,6 +181,13 @@ def test_one_that_can_not_be_evaluated(load, name):
     ((title, reason),) = [(one.title, one.reason) for one in loaded.refused]
     assert title == "T"
     assert re.search(told, reason), reason
+
+
+@pytest.mark.parametrize(
+    "condition", [{"gte": 100_000}, {"gt": 99_999}, {"lt": 10**6}, {"neq": 10**6, "gt": 1}]
+)
+def test_a_count_that_events_of_a_window_can_reach(load, condition):
+    assert len(load(*RULES, correlation(**{**COUNT, "condition": condition})).correlations) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from rms_flows.correlate import baseline, kernel
-from rms_flows.correlate.spec import Both, Correlation, Either, Never, Presence, Seen, negated
+from rms_flows.correlate.spec import MOST, Both, Correlation, Either, Never, Presence, Seen, negated
 from rms_flows.correlate.state import Rows
-
-MOST: Final = 100_000
-"""Matches of a window that count, the last of them: what a group may hold is bounded."""
 
 _ORDERS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le, "eq": operator.eq,

@@ -22,6 +22,9 @@ NUMERIC = frozenset({"value_sum", "value_avg", "value_median", "value_percentile
 MAX_INPUTS = 62
 """Inputs of one correlation at most: each is a bit."""
 
+MOST = 100_000
+"""Matches of a window that count, the last of them: what a group may hold is bounded."""
+
 
 class Input(Struct, frozen=True):
     """A rule, or another correlation, whose matches are correlated.

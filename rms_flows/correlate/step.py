@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from rms_flows.correlate import kernel
 from rms_flows.correlate.found import NOTHING, ranges, suppressed, written
-from rms_flows.correlate.judge import MOST, Judged, judge
-from rms_flows.correlate.spec import Correlation, horizon, is_early
+from rms_flows.correlate.judge import Judged, judge
+from rms_flows.correlate.spec import MOST, Correlation, horizon, is_early
 from rms_flows.correlate.state import Rows, State, in_order, starts_of, together
 
 GROUPS: Final = 1_000_000

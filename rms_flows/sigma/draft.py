@@ -12,6 +12,7 @@ from sigma.rule.base import check_alias_expansion
 
 from rms_flows.correlate.spec import (
     MAX_INPUTS,
+    MOST,
     NUMERIC,
     Baseline,
     Both,
@@ -151,6 +152,13 @@ def _bounds(kind: Kind, condition: Mapping[str, Any] | Expression | None, rules:
     if condition is None or isinstance(condition, Expression):
         return ()
     found = bounds("correlation.condition", condition)
+    beyond = next(filter(_is_beyond, found), None) if kind == "event_count" else None
+    if beyond is not None:
+        raise RuleError(
+            f"`correlation.condition.{beyond.order}` is {beyond.number}, but of the events of a window"
+            f" the last {MOST:,} are counted",
+            remedy="ask for fewer in a shorter timespan, or group the events by one more field",
+        )
     if kind != "temporal_ordered":
         return found
     if [count for count in range(rules + 1) if fulfills(count, found)] != [rules]:
@@ -159,6 +167,12 @@ def _bounds(kind: Kind, condition: Mapping[str, Any] | Expression | None, rules:
             remedy="leave it out, for all `rules` are asked for in their order",
         )
     return ()  # it says what the kind says anyway
+
+
+def _is_beyond(bound: Bound) -> bool:
+    """Tell whether it asks for a greater count than there is."""
+    reached = {"gt": bound.number < MOST, "gte": bound.number <= MOST, "eq": bound.number <= MOST}
+    return not reached.get(bound.order, True)
 
 
 def _presence(condition: Mapping[str, Any] | Expression | None, rules: Sequence[str]) -> Presence | None:
