@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= auto
 
-.PHONY: help demo test check soak services lock clean
+.PHONY: help demo test check soak docs services lock clean
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -32,6 +32,9 @@ check: $(READY) ## lint, format, types, layers, declared dependencies
 
 soak: $(READY) ## run the long forms of the tests: kills, fuzzing, whole data sets
 	$(BIN)/python -m pytest -n $(JOBS) -m soak --timeout 3600
+
+docs: $(READY) ## run the notebooks and render them to out/docs
+	$(BIN)/python -m nbconvert --to html --execute --output-dir out/docs notebooks/*.ipynb
 
 services: $(READY) ## start a real Elasticsearch node and a Kafka broker on this machine until Ctrl-C (needs mvn; ARGS=--help tells more)
 	PYTHONPATH=tests $(BIN)/python -m servers $(ARGS)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,22 @@ def test_its_commands_run(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "reports.ndjson").stat().st_size
     assert (tmp_path / "report.html").stat().st_size
+
+
+def test_its_python_runs(tmp_path):
+    generate = [sys.executable, ROOT / "datasets/smart_home.py", tmp_path]
+    subprocess.run(generate, check=True, capture_output=True)  # noqa: S603  our own script
+    shutil.copytree(ROOT / "datasets/rules", tmp_path / "rules")
+    [code] = [text for kind, text in BLOCKS if kind == "python"]
+    last = "print(len(hits), len(found), found.complete)"
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", f"{code}\n{last}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    hits, found, complete = done.stdout.split()
+    assert 0 < int(hits) < int(found)
+    assert complete == "True"
+    assert (tmp_path / "rules/root_tried.yml").stat().st_size
+    assert (tmp_path / "timeline.svg").stat().st_size
 
 
 def test_its_make_commands_are_targets():
