@@ -24,6 +24,7 @@ from rms_flows.flow.build import Choices, build
 from rms_flows.flow.plan import Plan
 from rms_flows.io.contract import Log, Sink
 from rms_flows.io.elasticsearch.sink import ElasticsearchSink
+from rms_flows.io.kafka.sink import KafkaSink
 from rms_flows.io.live import NOT_BEGUN, Feed, Reading
 from rms_flows.io.log_sink import LogSink
 from rms_flows.io.ndjson_sink import NdjsonSink
@@ -191,11 +192,11 @@ def needed(plan: Plan, settled: int) -> tuple[int, dict[str, int]]:
 
 def _log(sink: Sink) -> Log:
     """Open as a log what a replay would replace."""
-    if isinstance(sink, ElasticsearchSink):
+    if isinstance(sink, ElasticsearchSink | KafkaSink):
         return sink.log()
     if not isinstance(sink, NdjsonSink) or sink.uri.endswith((".gz", ".zst")):
         raise DocumentError(
-            "a stream appends to files of JSON lines and to Elasticsearch only",
+            "a stream appends to files of JSON lines, to Kafka and to Elasticsearch only",
             where=sink.uri,
             remedy="name one that ends in .ndjson with --sink ID=FILE",
         )

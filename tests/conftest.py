@@ -1,7 +1,9 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from servers import kafka_broker as kafka
 from servers.home import MissingToolError
 from servers.shared import Start, shared
 
+from rms_flows.io.kafka.client import CLIENTS
 from rms_flows.sigma import scope
 
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
@@ -107,6 +110,15 @@ def elasticsearch_node(servers_set_up, tmp_path_factory) -> Iterator[str]:
 def kafka_broker(kafka_set_up, tmp_path_factory) -> Iterator[str]:
     """`HOST:PORT` of a real broker that all tests of a run share: each names its topics by a prefix of its own."""
     yield from _shared(tmp_path_factory, "kafka", kafka.start_shared)
+
+
+@pytest.fixture(params=CLIENTS)
+def kafka_client(request, monkeypatch) -> Iterator[str]:
+    """Take each client in turn."""
+    monkeypatch.setenv("RMS_KAFKA_CLIENT", request.param)
+    yield request.param
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()  # kafka-python leaves sockets open where it found no broker
 
 
 def _shared(factory: pytest.TempPathFactory, name: str, start: Start) -> Iterator[str]:

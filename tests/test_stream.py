@@ -357,7 +357,7 @@ def test_one_stream_at_a_time_writes_to_a_file(tmp_path):
 @pytest.mark.parametrize("place", ["parquet:archive", "all.ndjson.gz"])
 def test_a_sink_that_can_not_be_appended_to_is_refused(home, place):
     sinks = {"out": (["s"], "out.ndjson"), "all": (["c"], place)}
-    with pytest.raises(DocumentError, match=r"a stream appends to files of JSON lines and to Elasticsearch only; name one that ends in .ndjson with --sink"):  # fmt: skip
+    with pytest.raises(DocumentError, match=r"a stream appends to files of JSON lines, to Kafka and to Elasticsearch only; name one that ends in .ndjson with --sink"):  # fmt: skip
         streamed(home, sinks=sinks)
     assert not (home / "positions").exists()
 

@@ -66,6 +66,8 @@ class Options:
         delimiter: CSV: what stands between cells; None takes the most frequent of `,;\t|` in the header.
         keep_original: Keep the record's bytes as `event.original`.
         max_record: Longest record in bytes; a longer one is a dead letter.
+        max_ahead: Microseconds that an event may be later than its reception, where that is known; one that
+            is more so is a dead letter.
     """
 
     format: str | None = None
@@ -77,6 +79,7 @@ class Options:
     delimiter: str | None = None
     keep_original: bool = False
     max_record: int = 16 * 1024 * 1024
+    max_ahead: int = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class Decoded:
     counts: Counts
     reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by `error.type`
     place: int | None = None  # microseconds: a reader that begins with events from there on misses nothing
+    record: np.ndarray | None = None  # shape (rows,): of the frame, where its records have names
     guessed: str | None = None  # on an input's first batch: its format, if that was guessed from content
 
 

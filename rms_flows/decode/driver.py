@@ -19,6 +19,7 @@ from rms_flows.decode import framing, identity
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
+from rms_flows.decode.future import without_future
 from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, TIMESTAMP
@@ -157,6 +158,9 @@ class Inlet:
         """Turn a frame into a batch, and account for each of its records."""
         records, places, failures = _only_text(frame.records)
         parsed = self._decoder.parse(records) if records else Parsed({})
+        if frame.ingested is not None:
+            received = frame.ingested.take(pa.array(places))
+            parsed = without_future(parsed, received, self._context.options.max_ahead)
         record = np.arange(len(records)) if parsed.record is None else parsed.record
         if not parsed.columns:
             record = record[:0]
@@ -179,7 +183,7 @@ class Inlet:
         dead = self._dead(frame, failures)
         self._number += len(frame.records) + len(frame.torn)
         reasons = Counter(f.kind for f in failures) + Counter(torn.kind for torn in frame.torn)
-        return Decoded(rows, dead, counts, reasons)
+        return Decoded(rows, dead, counts, reasons, record=None if frame.origins is None else places[record])
 
     def _rows(self, frame: Frame, parsed: Parsed, record: np.ndarray, counts: Counts) -> pa.RecordBatch:
         columns = dict(parsed.columns)
@@ -188,7 +192,7 @@ class Inlet:
         typed = conform(columns, kinds, self._context.options)
         envelope = {
             "@timestamp": typed.columns.get("@timestamp"),
-            "event.ingested": pa.repeat(self._ingested, len(record)),
+            "event.ingested": self._received(frame, record),
             "event.id": ids,
             "event.dataset": self._dataset(typed.columns.get("event.dataset"), len(record)),
             "rms.origin": self._origins(frame, record),
@@ -219,7 +223,7 @@ class Inlet:
         """Give ids and, where there are duplicates, which rows to keep."""
         if frame.origins is not None:  # one of each there is, whatever came before
             lacking = own is None or own.null_count
-            made = identity.named(frame.origins, record) if lacking else own
+            made = identity.named(frame.origins, record, frame.ingested) if lacking else own
             return (made if own is None else pc.coalesce(own, made)), None
         made = self._made(frame, record)
         if own is None or own.null_count == len(own):
@@ -258,6 +262,11 @@ class Inlet:
             return pc.coalesce(found.cast(pa.string()), declared).dictionary_encode().cast(DICTIONARY)
         return found
 
+    def _received(self, frame: Frame, record: np.ndarray) -> pa.Array:
+        if frame.ingested is not None:
+            return frame.ingested.take(pa.array(record))
+        return pa.repeat(self._ingested, len(record))
+
     def _origins(self, frame: Frame, record: np.ndarray) -> pa.Array:
         if frame.origins is not None:
             return frame.origins.take(pa.array(record))
@@ -272,10 +281,11 @@ class Inlet:
             (number, torn.kind, torn.reason, torn.data)
             for number, torn in enumerate(frame.torn, len(frame.records))
         ]
+        numbers = np.array([number for number, *_ in found], np.int64)
         columns = {
-            "event.ingested": pa.repeat(self._ingested, len(found)),
+            "event.ingested": self._received(frame, numbers),
             "rms.source": pa.nulls(len(found), DICTIONARY),
-            "rms.origin": self._origins(frame, np.array([number for number, *_ in found], np.int64)),
+            "rms.origin": self._origins(frame, numbers),
             "error.type": pa.array([kind for _, kind, _, _ in found], DICTIONARY),
             "error.message": pa.array([reason for _, _, reason, _ in found], pa.string()),
             "event.original": pa.array([data for *_, data in found], pa.binary()),

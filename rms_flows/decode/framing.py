@@ -65,8 +65,9 @@ class Frame:
         offset: Where their bytes begin in the input.
         torn: What could not be framed.
         size: Bytes that the frame took from the input.
-        origins: Strings, shape (records,): where each lies, if that is told by a name of its own, as of a
-            document in an index; no two are the same. None where a record is known by its place.
+        origins: Strings, shape (records + torn,): where each lies, if that is told by a name of its own, as
+            of a document in an index; no two are the same. None where a record is known by its place.
+        ingested: timestamp[us, UTC], the same shape: when each reached us, where that is told of each.
     """
 
     records: Records
@@ -74,6 +75,7 @@ class Frame:
     torn: list[Torn] = field(default_factory=list)
     size: int = 0
     origins: pa.StringArray | None = None
+    ingested: pa.Array | None = None
 
     @property
     def offsets(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from rms_flows.decode.records import Records
@@ -43,21 +44,25 @@ def ids(records: Records, offsets: np.ndarray, first: int, record: np.ndarray) -
     return _numbered(texts, record)
 
 
-def named(origins: pa.StringArray, record: np.ndarray) -> pa.Array:
+def named(origins: pa.StringArray, record: np.ndarray, stamps: pa.Array | None = None) -> pa.Array:
     """Give each row an id made of where its record lies, which no other record does.
 
     Args:
         origins: Of a frame, shape (records,).
         record: int64, shape (rows,): the record of each row, rising.
+        stamps: timestamp[us, UTC], shape (records,): when each got there, for places that may be used again,
+            as by a topic that was deleted and made anew.
 
     Example:
         >>> named(pa.array(["logs/1", "logs/2"]), np.array([0, 1]))[1].as_py()
         'dfe4b993bca44af03b58b086450c75c3'
     """
     digest = xxhash.xxh3_128_hexdigest
-    texts = pa.array(
-        [digest(text.encode()) for text in origins.take(pa.array(record)).to_pylist()], pa.string()
-    )
+    names = origins.take(pa.array(record))
+    if stamps is not None:
+        when = pc.fill_null(stamps.take(pa.array(record)).cast(pa.int64()).cast(pa.string()), "")
+        names = pc.binary_join_element_wise(names, when, " ")
+    texts = pa.array([digest(text.encode()) for text in names.to_pylist()], pa.string())
     return _numbered(texts, record)
 
 
@@ -73,18 +78,19 @@ def _numbered(texts: pa.Array, record: np.ndarray) -> pa.Array:
     return pa.array(numbered, pa.string())
 
 
-def origins(name: str, numbers: np.ndarray) -> pa.Array:
+def origins(name: str, numbers: np.ndarray, mark: str = "#") -> pa.Array:
     """Say where records came from.
 
     Args:
         name: Of the input.
         numbers: int64, shape (rows,): of the records, rising.
+        mark: What stands between name and number.
 
     Example:
         >>> origins("a.json", np.array([8, 9, 9, 10])).to_pylist()
         ['a.json#8', 'a.json#9', 'a.json#9', 'a.json#10']
     """
-    prefix = f"{name}#".encode()
+    prefix = f"{name}{mark}".encode()
     parts: list[bytes | bytearray] = []
     lengths = np.empty(len(numbers) + 1, np.int32)
     lengths[0] = first = 0

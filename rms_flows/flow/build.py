@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from rms_flows.annotate import FILLED, annotator
@@ -86,7 +88,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
         for one in flow.sources
     }
     dead_letters = _dead_letters(flow, data_folder, choices)
-    beside = Path(dead_letters.uri).resolve()
+    beside = _on_disk(dead_letters)
     return Plan(
         sources=tuple(_source(one, data_folder, choices, requests[one.id]) for one in flow.sources),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
@@ -225,6 +227,7 @@ def _options(source: Source) -> Options:
         delimiter=source.delimiter,
         keep_original=source.keep_original,
         max_record=source.max_record or defaults.max_record,
+        max_ahead=microseconds(source.max_ahead),
     )
 
 
@@ -286,6 +289,12 @@ def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
         where=flow.orchestrator,
         remedy="give the flow a sink that is a file, or --dead-letters FILE",
     )
+
+
+def _on_disk(sink: Sink) -> Path:
+    """Give the file of a sink, or where on this machine things may lie that belong to one on others."""
+    remote = uri.split(sink.uri, Path()).scheme in uri.REMOTE
+    return Path(tempfile.gettempdir(), quote(sink.uri, safe="")) if remote else Path(sink.uri).resolve()
 
 
 def _needs(flow: Orchestrator, steps: Mapping[str, Step]) -> dict[str, frozenset[str] | None]:

@@ -13,6 +13,8 @@ from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.io.files import FileSource
 from rms_flows.io.follow import FollowSource
+from rms_flows.io.kafka import address as kafka
+from rms_flows.io.kafka.sink import KafkaSink
 from rms_flows.io.lines import lines, reports_as
 from rms_flows.io.ndjson_sink import NdjsonSink
 from rms_flows.io.parquet_sink import ParquetSink
@@ -92,7 +94,7 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
     Args:
         uri: `parquet:FOLDER` for observations, or a file of JSON lines (`.ndjson`, also `.gz` and `.zst`),
             for reports as ECS documents or, with `?as=iotac`, as those of IoTAC; or
-            `elasticsearch[+https]://HOST/INDEX` for both.
+            `elasticsearch[+https]://HOST/INDEX`, or `kafka://HOST/TOPIC` (which takes `as=` too), for both.
         base: Where relative paths begin.
         confined: The path can't leave `base`.
         empty: Leave an empty file where nothing came, so that old results don't stay.
@@ -109,7 +111,7 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
     if address.scheme == "parquet":
         return ParquetSink(address.path)
     if address.scheme in uris.REMOTE:
-        return _elasticsearch_sink(address, form)
+        return _remote_sink(address, form)
     path = Path(address.path)
     name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name
     if address.scheme == "file" and name.endswith(_LINES):
@@ -117,11 +119,13 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
     raise DocumentError(
         "nothing can write this",
         where=uri,
-        remedy="name a file that ends in .ndjson, parquet:FOLDER, or elasticsearch://HOST/INDEX",
+        remedy="name a file that ends in .ndjson, parquet:FOLDER, elasticsearch://HOST/INDEX or kafka://HOST/TOPIC",
     )
 
 
-def _elasticsearch_sink(place: uris.Address, form: str) -> Sink:
+def _remote_sink(place: uris.Address, form: str) -> Sink:
+    if place.scheme == "kafka":
+        return KafkaSink(kafka.address(place), reports_as(form, place.uri))
     if form != "ecs":
         raise DocumentError(
             f"the repository keeps ECS documents, not {form!r}", where=place.uri, remedy="take as= off"

@@ -20,10 +20,13 @@ def reports_as(form: str, where: str) -> Write:
     return partial(_reports, form)
 
 
+def is_reports(batch: pa.RecordBatch) -> bool:
+    """Tell threat reports from other rows."""
+    return {"rms.report_type", "rule.id"} <= {*batch.schema.names}
+
+
 def _reports(form: str, batch: pa.RecordBatch) -> list[bytes]:
-    return (
-        WRITERS[form](batch) if {"rms.report_type", "rule.id"} <= {*batch.schema.names} else json_lines(batch)
-    )
+    return WRITERS[form](batch) if is_reports(batch) else json_lines(batch)
 
 
 def lines(batch: pa.RecordBatch) -> list[bytes]:

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
+from rms_flows.model import microseconds
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
-REMOTE: Final = ("elasticsearch", "elasticsearch+https")
+REMOTE: Final = ("elasticsearch", "elasticsearch+https", "kafka")
 """Schemes of places on other machines, whose paths begin with a host."""
 
 _QUERY: Final = re.compile(r"\?(?=[a-z_]+=)")
@@ -126,6 +127,7 @@ def _character(text: str) -> str:
 _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "year": (_number(1970, 2200), "a year from 1970 to 2200"),
     "max_record": (_number(1, 1 << 31), "a number of bytes above 0"),
+    "max_ahead": (microseconds, "a duration such as 5m"),
     "delimiter": (_character, "one character"),
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),

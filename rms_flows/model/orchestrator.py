@@ -60,6 +60,11 @@ class Source(Document):
         pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
         description="In a stream: how long without an event until the others don't wait for it.",
     )
+    max_ahead: str = Field(
+        default="5m",
+        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        description="How far ahead of its reception, where that is known, the time of an event may be.",
+    )
     location: Location | None = None
     trust: Trust | None = None
 

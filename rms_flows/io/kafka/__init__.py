@@ -1,0 +1,1 @@
+"""Kafka as a source and a sink; its client is imported when it is called."""
