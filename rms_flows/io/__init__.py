@@ -23,6 +23,7 @@ from rms_flows.io.parquet_source import ParquetSource
 __all__ = ["open_sink", "open_source"]
 
 _LINES = (".ndjson", ".jsonl", ".json")
+_ELASTIC = ("elasticsearch", "elasticsearch+https")
 _PARQUET = ("dataset", "time_column", "timezone")
 _COMPRESSED = (".gz", ".zst")
 
@@ -60,7 +61,7 @@ def open_source(
         )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
-    if address.scheme in uris.REMOTE:
+    if address.scheme in _ELASTIC:
         return ElasticsearchSource(elastic.address(address, pattern=True), known)
     raise DocumentError(
         f"nothing can read {address.scheme!r}",
@@ -77,7 +78,7 @@ def _followed(uri: str, address: uris.Address, known: Options, *, endless: bool)
             where=uri,
             remedy="name it without follow:, or use rms stream",
         )
-    if address.scheme in uris.REMOTE:
+    if address.scheme in _ELASTIC:
         return ElasticsearchSource(elastic.address(address, pattern=True), known, endless=True)
     if address.scheme == "file":
         return FollowSource(address.path, known)
