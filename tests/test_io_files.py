@@ -258,8 +258,8 @@ def test_uris_say_how_to_read():
         ("", "no path"),
         ("parquet:a?format=json", "Parquet is not decoded, so format= can't change it"),
         (
-            "kafka://localhost/x",
-            "nothing can read 'kafka'; there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
+            "mqtt://localhost/x",
+            "nothing can read 'mqtt'; there are file:, parquet:, elasticsearch:, kafka:, dead-letters: and, for streams, follow:",
         ),
     ],
 )

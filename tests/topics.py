@@ -45,6 +45,23 @@ def delete(broker: str, topic: str) -> None:
     here.delete_topics([topic])[topic].result(SECONDS)
 
 
+def cut(broker: str, topic: str, offset: int) -> None:
+    """Remove what lies before an offset of the first partition."""
+    here = admin(broker)
+    here.delete_records([TopicPartition(topic, 0, offset)])[TopicPartition(topic, 0)].result(SECONDS)
+
+
+def transact(broker: str, topic: str, values: Iterable[bytes], *, commit: bool) -> None:
+    """Write messages in a transaction."""
+    producer = Producer({"bootstrap.servers": broker, "transactional.id": uuid.uuid4().hex})
+    producer.init_transactions(SECONDS)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value)
+    producer.flush(SECONDS)
+    (producer.commit_transaction if commit else producer.abort_transaction)(SECONDS)
+
+
 def admin(broker: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": broker})
 

@@ -15,6 +15,7 @@ from rms_flows.io.files import FileSource
 from rms_flows.io.follow import FollowSource
 from rms_flows.io.kafka import address as kafka
 from rms_flows.io.kafka.sink import KafkaSink
+from rms_flows.io.kafka.source import KafkaSource
 from rms_flows.io.lines import lines, reports_as
 from rms_flows.io.ndjson_sink import NdjsonSink
 from rms_flows.io.parquet_sink import ParquetSink
@@ -34,8 +35,8 @@ def open_source(
     """Open what a URI names for reading; nothing is read yet.
 
     Args:
-        uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `dead-letters:PATH`,
-            `follow:PATH` or `follow:elasticsearch://HOST/INDEX`, with options after a `?`.
+        uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `kafka://HOST/TOPIC`,
+            `dead-letters:PATH`, `follow:PATH` or `follow:elasticsearch://HOST/INDEX`; options after a `?`.
         base: Where relative paths begin.
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
@@ -63,10 +64,12 @@ def open_source(
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
     if address.scheme in _ELASTIC:
         return ElasticsearchSource(elastic.address(address, pattern=True), known)
+    if address.scheme == "kafka":
+        return KafkaSource(kafka.address(address, several=True), known)
     raise DocumentError(
         f"nothing can read {address.scheme!r}",
         where=uri,
-        remedy="there are file:, parquet:, elasticsearch:, dead-letters: and, for streams, follow:",
+        remedy="there are file:, parquet:, elasticsearch:, kafka:, dead-letters: and, for streams, follow:",
     )
 
 
