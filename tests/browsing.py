@@ -7,17 +7,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 
 @contextmanager
-def browser(path: str, *options: str) -> Iterator[Browser]:
+def browser(path: str) -> Iterator[Browser]:
     """Start the Chromium that is installed; Playwright's own would have to be downloaded."""
     with sync_playwright() as playwright:
         # In a container its sandbox can't be set up.
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *options])
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
         started.close()
-
-
-@contextmanager
-def without_network(path: str) -> Iterator[Browser]:
-    """Start it where no name is known and no address answers."""
-    with browser(path, "--host-resolver-rules=MAP * ~NOTFOUND") as started:
-        yield started

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,15 +68,12 @@ class Picture:
         return target
 
     def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
-        """Be drawn by JupyterLab; a page shows an image with its words, a document on paper the SVG."""
+        """Be drawn by JupyterLab; whoever can't, shows the SVG. It would prefer HTML to a picture one can brush."""
         spec = self.spec
         schema = "https://vega.github.io/schema/vega-lite/v5.json"
-        svg = _svg(spec)
-        source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
         return {
             _NOTEBOOK: {**spec, "$schema": schema},
-            "text/html": f'<img alt="{escape(self.says)}" src="{source}">',
-            "image/svg+xml": svg.decode(),
+            "image/svg+xml": _svg(spec).decode(),
             "text/plain": self.says,
         }
 
