@@ -68,7 +68,10 @@ class Picture:
         return target
 
     def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
-        """Be drawn by JupyterLab; whoever can't, shows the SVG. It would prefer HTML to a picture one can brush."""
+        """Be drawn by JupyterLab; whoever can't, shows the SVG.
+
+        There is no HTML: JupyterLab would prefer it to what can be brushed.
+        """
         spec = self.spec
         schema = "https://vega.github.io/schema/vega-lite/v5.json"
         return {
