@@ -163,6 +163,31 @@ def test_gaps_and_trust_of_a_source_are_seen(tmp_path):
     assert (silent[0]["end"] - silent[0]["time"]) / 3_600_000 == 2
 
 
+def test_a_steady_source_is_drawn_as_steady():
+    times = pa.array([600_000_000 * n for n in range(145)]).cast(TIMESTAMP)
+    steps = pa.table({"source": ["probe"] * 145, "time": times, "rows": pa.array([40] * 145)})
+    gaps = pa.table({"source": pa.array([], pa.string()), "start": times[:0], "end": times[:0]})
+    trust = pa.table({"source": ["probe"], "trust": ["unknown"], "rows": [40]})
+    picture = events.health(steps, gaps, trust, 600_000_000)
+    [rate] = [one for one in _data(picture.spec) if one and "end" in one[0]]
+    assert {one["rows"] for one in rate[:-1]} == {80}
+
+
+def test_a_peak_widens_no_band_behind_it():
+    values = np.random.default_rng(2).normal(0.2, 0.01, 100)
+    values[40] = 1.0
+    times = pa.array([300_000_000 * n for n in range(100)]).cast(TIMESTAMP)
+    [line] = values_of_metric(pa.table({"@timestamp": times, "load": values}))
+    assert max(one["high"] - one["low"] for one in line if one["low"] is not None) < 0.1
+    assert [one["mean"] for one in line if one["low"] is not None and one["mean"] > one["high"] + 0.1] == [
+        1.0
+    ]
+
+
+def values_of_metric(table):
+    return [one for one in _data(events.metric(table, "load").spec) if "mean" in one[0]]
+
+
 def _linear(color):
     parts = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)

@@ -39,7 +39,12 @@ class Explained:
         from rms_flows.sigma.told import told  # noqa: PLC0415
 
         console = Console(
-            file=io.StringIO(), record=True, width=WIDTH, force_terminal=html, color_system="truecolor"
+            file=io.StringIO(),
+            record=True,
+            width=WIDTH,
+            force_terminal=html,
+            force_jupyter=False,  # it would show what it draws by itself, beside what we give
+            color_system="truecolor",
         )
         console.print(told(self.explanation))
         console.print(Text(self.explanation.summary, style="bold"))

@@ -12,6 +12,9 @@ ROWS: Final = 20
 WIDE: Final = 80
 """Most characters of a cell; the whole text is its tooltip."""
 
+_LEFT: Final = ' style="text-align: left; white-space: nowrap"'
+"""Jupyter sets all cells to the right, and breaks their lines."""
+
 
 def text(value: Any) -> str:
     """Write a value on one line.
@@ -43,19 +46,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str =
 
     Example:
         >>> table(["a"], [["<b>"]])
-        '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+        '<table><thead><tr><th ...>a</th></tr></thead><tbody><tr><td ...>&lt;b&gt;</td></tr></tbody></table>'
     """
     above = f'<caption style="caption-side: top; text-align: left">{escape(caption)}</caption>'
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    head = "".join(f"<th{_LEFT}>{escape(one)}</th>" for one in heads)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table>{above if caption else ''}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(value: Any) -> str:
     whole = text(value)
+    style = "" if isinstance(value, int | float) and not isinstance(value, bool) else _LEFT
     if len(whole) <= WIDE:
-        return f"<td>{escape(whole)}</td>"
-    return f'<td title="{escape(whole)}">{escape(whole[: WIDE - 1])}…</td>'
+        return f"<td{style}>{escape(whole)}</td>"
+    return f'<td{style} title="{escape(whole)}">{escape(whole[: WIDE - 1])}…</td>'
 
 
 def paragraph(words: str) -> str:

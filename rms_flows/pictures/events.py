@@ -15,6 +15,9 @@ from rms_flows.pictures.theme import ALARM, CALM, SOFT, UTC, altair, by_level
 BINS: Final = 300
 """Most steps of a line over time."""
 
+NORMAL: Final = 1.4826
+"""Standard deviations in a median deviation, where values are spread normally."""
+
 LINKS: Final = 40
 """Most links of a graph, those with most connections."""
 
@@ -38,7 +41,8 @@ def entity(name: str, observations: pa.Table, reports: pa.Table) -> Picture:
         observations, "event.action" if _filled(observations, "event.action") else "event.dataset", step
     )
     told = _in_steps(reports, "rule.name", step, level=True)
-    x = alt.X("time:T", scale=alt.Scale(type="utc"), title=UTC, axis=alt.Axis(format=bins.shown(times)))
+    clear = alt.Scale(type="utc", padding=14)  # of the names beside the axis
+    x = alt.X("time:T", scale=clear, title=UTC, axis=alt.Axis(format=bins.shown(times), labelOverlap=True))
     y = alt.Y("what:N", title=None, sort=[*_order(told), *_order(seen)], axis=alt.Axis(labelLimit=240))
     size = alt.Size("count:Q", legend=None, scale=alt.Scale(range=[30, 400]))
     tip = [alt.Tooltip("time:T", format="%Y-%m-%d %H:%M"), "what:N", "count:Q"]
@@ -76,7 +80,8 @@ def metric(
 ) -> Picture:
     """Draw a metric over time with its threshold, and the band in which it was to be expected.
 
-    The band is the mean of the `window` steps before, plus and minus three standard deviations of these.
+    The band is the median of the `window` steps before, plus and minus three standard deviations as their
+    median deviation tells these: a peak widens no band behind it.
 
     Args:
         observations: `@timestamp` and the field, a number.
@@ -127,7 +132,8 @@ def _band(means: np.ndarray, window: int) -> list[tuple[float | None, float | No
         if len(before) < window // 2 or not len(before):
             found.append((None, None))
         else:
-            middle, spread = float(before.mean()), 3 * float(before.std())
+            middle = float(np.median(before))
+            spread = 3 * NORMAL * float(np.median(np.abs(before - middle)))
             found.append((middle - spread, middle + spread))
     return found
 
@@ -228,7 +234,9 @@ def health(steps: pa.Table, gaps: pa.Table, trust: pa.Table, every: int) -> Pict
     alt = altair()
 
     times = bins.micros(steps["time"])
-    step = max(every, bins.step_of(times, 120))
+    step = (
+        -(-bins.step_of(times, 120) // every) * every
+    )  # or some would hold more of what was counted than others
     table = pa.table({"source": steps["source"], "begin": bins.begins(times, step), "rows": steps["rows"]})
     summed = (
         table.group_by(["source", "begin"])
@@ -254,7 +262,9 @@ def health(steps: pa.Table, gaps: pa.Table, trust: pa.Table, every: int) -> Pict
     ]
     x = alt.X("time:T", scale=alt.Scale(type="utc"), title=UTC, axis=alt.Axis(format=bins.shown(times)))
     y = alt.Y("source:N", title=None)
-    strength = alt.Opacity("rows:Q", scale=alt.Scale(range=[0.25, 1], type="symlog"), legend=None)
+    strength = alt.Opacity(
+        "rows:Q", scale=alt.Scale(range=[0.25, 1], type="symlog", domainMin=0), legend=None
+    )
     flowing = (
         alt.Chart(alt.Data(values=rate))
         .mark_bar(color=CALM, height={"band": 0.7})

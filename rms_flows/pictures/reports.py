@@ -17,6 +17,9 @@ TOP: Final = 15
 BINS: Final = 60
 """Most bars over time."""
 
+_SPARSE: Final = {"labelOverlap": True, "labelSeparation": 8}
+"""Times on an axis don't touch."""
+
 TACTICS: Final = (
     "reconnaissance",
     "resource-development",
@@ -47,10 +50,9 @@ def timeline(reports: pa.Table) -> Picture:
     alt = altair()
 
     times = bins.micros(reports["@timestamp"])
-    close, wide = (_over_time(reports, times, most) for most in (10 * BINS, BINS))
+    close, wide = (_over_time(reports, times, bins.step_of(times, most)) for most in (10 * BINS, BINS))
     brush = alt.selection_interval(encodings=["x"], name="period")
-    axis = alt.Axis(format=bins.shown(times))
-    closer = "%H:%M:%S" if bins.shown(times).startswith("%H") else "%m-%d %H:%M"
+    axis = alt.Axis(format=bins.shown(times), **_SPARSE)
     utc = alt.Scale(type="utc")
     level = by_level(alt, alt.Legend(orient="top", title=None))
     tooltip = [alt.Tooltip("time:T", format="%Y-%m-%d %H:%M"), "level:N", "reports:Q"]
@@ -70,7 +72,7 @@ def timeline(reports: pa.Table) -> Picture:
             "time:T",
             scale=alt.Scale(type="utc", domain=brush),
             title=None,
-            axis=alt.Axis(format=closer, labelOverlap=True),
+            axis=alt.Axis(format=_closer(times, bins.step_of(times, 10 * BINS)), **_SPARSE),
         )
     )
     far = bars.properties(data=alt.Data(values=wide), height=50).encode(
@@ -80,8 +82,14 @@ def timeline(reports: pa.Table) -> Picture:
     return Picture(alt.vconcat(near.transform_filter(brush), far.add_params(brush)), says)
 
 
-def _over_time(reports: pa.Table, times: pa.ChunkedArray, most: int) -> list[dict[str, Any]]:
-    step = bins.step_of(times, most)
+def _closer(times: pa.ChunkedArray, step: int) -> str:
+    """Give the format of an axis that is looked at closer, down to a step."""
+    if not bins.shown(times).startswith("%H"):
+        return "%m-%d %H:%M"
+    return "%H:%M" if step >= 60 * bins.SECOND else "%H:%M:%S"
+
+
+def _over_time(reports: pa.Table, times: pa.ChunkedArray, step: int) -> list[dict[str, Any]]:
     table = pa.table({"begin": bins.begins(times, step), "level": bins.text(reports, "rule.level")})
     found = bins.rows(
         bins.counted(table, ["begin", "level"]), {"begin": "time", "level": "level", "count_all": "reports"}
@@ -89,13 +97,14 @@ def _over_time(reports: pa.Table, times: pa.ChunkedArray, most: int) -> list[dic
     return [{**one, "time": one["time"] // 1000, "end": (one["time"] + step) // 1000} for one in found]
 
 
-def groups(reports: pa.Table, column: str, label: str) -> Picture:
+def groups(reports: pa.Table, column: str, label: str, *, legend: bool = True) -> Picture:
     """Draw how many reports there are by a column, stacked by level, most first.
 
     Args:
         reports: `schema.REPORT`, at least one.
         column: Of the reports; of a list its first value.
         label: What it is called.
+        legend: Says which color is which level; a page says it once.
     """
     alt = altair()
 
@@ -115,7 +124,7 @@ def groups(reports: pa.Table, column: str, label: str) -> Picture:
                 title=None,
                 axis=alt.Axis(labelLimit=240),
             ),
-            color=by_level(alt),
+            color=by_level(alt, alt.Legend(orient="top", title=None) if legend else None),
             order=alt.Order("level:N"),
             tooltip=[f"{label}:N", "level:N", "reports:Q"],
         )
@@ -174,7 +183,7 @@ def tactics(reports: pa.Table) -> Picture:
     most = sorted(cells.items(), key=lambda one: (-one[1], one[0]))[:500]
     values = [{"tactic": tactic, "technique": name, "reports": count} for (tactic, name), count in most]
     chart = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(alt.Data(values=values), width=alt.Step(44))  # slanted names don't touch
         .mark_rect()
         .encode(
             x=alt.X(
@@ -198,9 +207,9 @@ def page(reports: pa.Table) -> dict[str, tuple[str, Picture]]:
     """Give the pictures of a page of reports, at least one: name → heading and picture."""
     return {
         "time": ("Over time", timeline(reports)),
-        "level": ("By level", groups(reports, "rule.level", "level")),
-        "rule": ("By rule", groups(reports, "rule.name", "rule")),
-        "source": ("By source", groups(reports, "rms.source", "source")),
+        "level": ("By level", groups(reports, "rule.level", "level", legend=False)),
+        "rule": ("By rule", groups(reports, "rule.name", "rule", legend=False)),
+        "source": ("By source", groups(reports, "rms.source", "source", legend=False)),
         "heat": ("By hour of the day", heat(reports)),
         "tactics": ("By ATT&CK tactic", tactics(reports)),
     }
