@@ -35,6 +35,13 @@ def test_codes_lead_to_what_the_rows_hold(kind, value, data):
     assert len(known) - 1 == len(encoded.values)
 
 
+def test_lists_in_lists_count_as_their_elements():
+    rows = [[["a"], [], None, ["b"]], [[]], None]
+    assert columns.texts(pa.array(rows, pa.list_(pa.list_(pa.string())))) == [("a", "b"), None, None]
+    misfits = pa.record_batch({"rms.misfit": pa.array(['{"k": [["a", [null]], 5], "j": [[]]}'])})
+    assert columns.Misfits(misfits).fields == {"k": [(0, ("a", "5"))]}
+
+
 def test_equal_texts_have_one_code():
     encoded = columns.encode(pa.array(["b", None, "a", "b", "a", None]))
     assert encoded.codes.tolist() == [0, 6, 2, 0, 2, 6]

@@ -171,8 +171,7 @@ def pushdown(found: Pushed, *, as_json: bool) -> None:
     typer.echo(
         f"asked by {found.level}: {found.found:,} of {found.total:,} documents are read, {share:.1f} % saved"
     )
-    loose = [name for name, exact in found.exact.items() if not exact]
-    if found.exact:
-        typer.echo(f"{len(found.exact) - len(loose):,} of {len(found.exact):,} rules are said exactly")
+    if found.rules:
+        typer.echo(f"{found.rules - len(found.loose):,} of {found.rules:,} rules are said exactly")
     for note in [*found.notes, *(f"{name}: {why}" for name, why in sorted(found.reasons.items()))]:
         typer.echo(f"  {note}")

@@ -133,11 +133,17 @@ def texts(values: pa.Array) -> list[Value | None]:
             for v in values.cast(pa.timestamp("us", tz=kind.tz)).to_pylist()
         ]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = (
-            [_text(one) for one in row if one is not None] if row else None for row in values.to_pylist()
-        )
-        return [tuple(row) if row else None for row in lists]
+        return [_elements(row) for row in values.to_pylist()]
     return [None if v is None else _text(v) for v in values.to_pylist()]
+
+
+def _elements(row: Sequence[Any] | None) -> Value | None:
+    """Write what is in a list, and in lists within it; None where there is nothing."""
+    inner = (
+        [] if one is None else (_elements(one) or []) if isinstance(one, list) else [_text(one)]
+        for one in row or ()
+    )
+    return tuple(text for texts_ in inner for text in texts_) or None
 
 
 def _text(value: Any) -> str:
@@ -228,7 +234,7 @@ class Misfits:
 
 def _misfit(value: Any) -> Value | None:
     if isinstance(value, list):
-        return tuple(_text(one) for one in value if one is not None) or None
+        return _elements(value)
     return None if value is None else _text(value)
 
 

@@ -34,12 +34,10 @@ class Indexed:
     Args:
         kind: What can be asked of it.
         name: Where: itself, or the multi-field that holds it as a whole.
-        longest: Characters beyond which a text is not indexed.
     """
 
     kind: Kind
     name: str
-    longest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +62,14 @@ class IndexFields:
         return self._known[name]
 
     def _find(self, name: str) -> Indexed:
-        if name in self.given:
+        if name in self.given or name.startswith("document.rms."):  # it is `rms.` there
             return Indexed("unknown", name)
         found = {_indexed(mapping, name) for mapping in self.mappings}
         known = {one for one in found if one.kind != "nowhere"}
+        if any(one.kind == "unknown" or (one.kind == "number" and not self.faithful) for one in known):
+            return Indexed("unknown", name)  # a server that coerces takes the empty text for no number
         if len(known) == 1 or not known:
             return next(iter(known), Indexed("nowhere", name))
-        if any(one.kind == "unknown" for one in known):
-            return Indexed("unknown", name)
         return Indexed("present", name)
 
 
@@ -117,5 +115,5 @@ def _leaf(name: str, settings: Mapping[str, Any]) -> Indexed:
     if kind == "text":
         for own, inner in settings.get("fields", {}).items():
             if _KINDS.get(str(inner["type"])) == "whole" and not _CHANGED & inner.keys():
-                return Indexed("whole", f"{name}.{own}", inner.get("ignore_above"))
-    return Indexed(kind, name, settings.get("ignore_above"))
+                return Indexed("whole", f"{name}.{own}")
+    return Indexed(kind, name)

@@ -5,8 +5,9 @@ at most those (`under`). A negation turns them round, so that what can't be said
 nothing. Where the two are one the query is exact. What is found is judged again in any case.
 
 What an index can't tell of a field that is asked for stands beside the whole query once, in `aside`:
-documents of which the server left a value out of the index, those whose values did not fit their type, and
-those with the two characters that fold to ASCII letters, which the server does not fold.
+documents of which the server left a value out of the index, those whose values did not fit their type, those
+that were written before a field was indexed as a whole, and those with the two characters that fold to ASCII
+letters, which the server does not fold.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -38,8 +38,11 @@ _LEAST, _MOST = -(2**53), 2**53
 """Whole numbers that a double holds exactly."""
 _LONGEST_PATTERN: Final = 200
 """Characters of a pattern; of a longer one the server would make an automaton that is too large."""
+_MOST_ONES: Final = 8
+"""Places for any one character in a pattern; each may double the automaton."""
 _FRACTION: Final = "-?[0-9]+[.eE][-+.0-9eE]*"
 _NUMERAL: Final = "-?[0-9][-+.0-9eE]*"
+_OF_NUMBERS: Final = re.compile("[-+.0-9eE]+")
 _FOLD_TO_ASCII: Final = {"s": "\u017f", "k": "\u212a"}
 
 
@@ -68,7 +71,7 @@ class Narrowing:
     """Field → why what is asked of it could not be said exactly."""
     _left_out: set[str] = field(default_factory=set, repr=False)
     _folded: dict[str, set[str]] = field(default_factory=dict, repr=False)
-    _typed: bool = field(default=False, repr=False)
+    _behind: dict[str, str] = field(default_factory=dict, repr=False)
 
     def bounds(self, node: Expression) -> Bounds:
         """Make the queries of an expression."""
@@ -99,9 +102,10 @@ class Narrowing:
             found.append({"terms": {"_ignored": sorted(self._left_out)}})
         for name, letters in sorted(self._folded.items()):
             found.append({"regexp": {name: {"value": f".*[{''.join(sorted(letters))}].*"}}})
-        if self._typed:
-            found.append(self._present(MISFIT))
-            found += [{"term": {"_ignored": MISFIT}}]
+        for name, whole in sorted(self._behind.items()):
+            found.append(every([_exists(name), _not(_exists(whole))]))
+        if self._left_out and self.fields.faithful:  # lists of texts, too
+            found += [_exists(MISFIT), {"term": {"_ignored": MISFIT}}]
         return some(found)
 
     def _inexact(self, name: str, reason: str) -> None:
@@ -113,35 +117,36 @@ class Narrowing:
         if known.kind == "unknown":
             self._inexact(name, "is not indexed, or not as the document has it")
             return ALL
-        self._left_out.update({known.name, name})
-        return NONE if known.kind == "nowhere" else {"exists": {"field": name}}
+        steps = name.split(".")
+        self._left_out.update({known.name, *(".".join(steps[: end + 1]) for end in range(len(steps)))})
+        return NONE if known.kind == "nowhere" else _exists(name)
 
     def _test(self, name: str, predicate: Any) -> Bounds:
-        self._typed = self._typed or not _is_text(field_type(name))
         there = self._present(name)
         if there in (ALL, NONE):
             return Bounds(there, NONE)
         known = self.fields.find(name)
-        made = Bounds(there, there) if isinstance(predicate, Present) else self._asked(known, predicate)
+        made = Bounds(there, there) if isinstance(predicate, Present) else self._asked(known, name, predicate)
         made = made or Bounds(there, NONE)
         if not made.exact:
             self._inexact(name, f"{type(predicate).__name__} on {known.kind}")
         return made if self.fields.faithful else Bounds(made.over, NONE)
 
-    def _asked(self, known: Indexed, predicate: Any) -> Bounds | None:
+    def _asked(self, known: Indexed, name: str, predicate: Any) -> Bounds | None:
         """Ask a field, by its kind; None where all that can be asked is whether it is there."""
         if known.kind == "whole":
-            return self._whole(known, predicate)
-        if known.kind not in _ASKED or not self.fields.faithful:  # others' documents may say `5` for 5
+            # Others' documents may say `5.0` where the column says 5, and the index what the document says.
+            return self._whole(known, name, predicate) if _is_text(field_type(name)) else None
+        if known.kind not in _ASKED or not self.fields.faithful:
             return None
         return _ASKED[known.kind](known.name, predicate)
 
-    def _whole(self, known: Indexed, predicate: Any) -> Bounds | None:
+    def _whole(self, known: Indexed, name: str, predicate: Any) -> Bounds | None:
         """Ask a field whose texts are indexed as a whole."""
+        if known.name != name:
+            self._behind[name] = known.name
         match predicate:
             case Text(how, literal, cased):
-                if known.longest is not None and len(literal) > known.longest:
-                    return Bounds(NONE, NONE)  # such a text is not in the index, see `aside`
                 before, after = (
                     [_MANY] * (how in {"contains", "ends"}),
                     [_MANY] * (how in {"contains", "starts"}),
@@ -153,33 +158,30 @@ class Narrowing:
                 return _numeral(known.name, order, number)
             case Regex(pattern) if (needed := required(pattern)) is not None:
                 text = needed.text if needed.cased else fold(needed.text)
-                return Bounds(self._like(known.name, [_MANY, text, _MANY], cased=needed.cased).over, NONE)
+                found = self._like(known.name, [_MANY, text, _MANY], cased=needed.cased)
+                return None if found is None else Bounds(found.over, NONE)
         return None
 
-    def _like(self, name: str, parts: list[str | Wild], *, cased: bool) -> Bounds:
-        """Ask for a text of literals and wildcards.
-
-        The server folds ASCII only: where another character stands, it may be any, and what it is is judged
-        later.
-        """
+    def _like(self, name: str, parts: list[str | Wild], *, cased: bool) -> Bounds | None:
+        """Ask for a text of literals and wildcards; None where no literal is left that can be asked."""
         literals = "".join(part for part in parts if isinstance(part, str))
         if not cased:
             for letter, other in _FOLD_TO_ASCII.items():
                 if letter in literals:
                     self._folded.setdefault(name, set()).add(other)
-        exact = cased or literals.isascii()
-        if exact and len(parts) == 1 and isinstance(parts[0], str):
-            query = {"term": {name: _value(parts[0], cased=cased)}}
-        elif exact and len(parts) == 2 and isinstance(parts[0], str) and parts[1] is _MANY:  # noqa: PLR2004
-            query = {"prefix": {name: _value(parts[0], cased=cased)}}
-        else:
-            pattern = "".join(_escaped(part, cased=cased) for part in parts)
-            if len(pattern) > _LONGEST_PATTERN:
-                longest = max((part for part in parts if isinstance(part, str)), key=len)
-                pattern = f"*{_escaped(longest[: _LONGEST_PATTERN // 2], cased=cased)}*"
-                exact = False
-            query = {"wildcard": {name: _value(pattern, cased=cased)}}
-        return Bounds(query, query if exact else NONE)
+        asked = _answerable(parts, cased=cased)
+        match asked:
+            case [str(whole)]:
+                query = {"term": {name: _value(whole, cased=cased)}}
+            case [str(start), Wild.MANY]:
+                query = {"prefix": {name: _value(start, cased=cased)}}
+            case _ if any(isinstance(part, str) for part in asked):
+                query = {"wildcard": {name: _value("".join(map(_written, asked)), cased=cased)}}
+            case _:
+                return None
+        if not self.fields.faithful and _OF_NUMBERS.fullmatch(literals):  # one in a list is written anew
+            query = some([query, {"regexp": {name: {"value": _FRACTION}}}])
+        return Bounds(query, query if asked == parts else NONE)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -216,11 +218,36 @@ def _parts(pattern: str) -> Iterator[str | Wild]:
 _PIECE: Final = re.compile(r"\.\*|\.|\\x00|\\.|[^.\\]+", re.DOTALL)
 
 
-def _escaped(part: str | Wild, *, cased: bool) -> str:
-    if isinstance(part, Wild):
-        return part.value
-    plain = part if cased else "".join(char if char.isascii() else "\0" for char in part)
-    return re.sub(r"([*?\\])", r"\\\1", plain).replace("\0", "?")
+def _answerable(parts: Sequence[str | Wild], *, cased: bool) -> list[str | Wild]:
+    """Put "any text" where the server would answer otherwise than we, or not at all.
+
+    It folds ASCII only, ends texts at a NUL, and refuses patterns of which it would make too large an
+    automaton.
+
+    Example:
+        >>> _answerable(["caf\u00e9 au lait"], cased=False)
+        ['caf', <Wild.MANY: '*'>, ' au lait']
+    """
+    if sum(part is _ONE for part in parts) > _MOST_ONES:
+        parts = [_MANY if part is _ONE else part for part in parts]
+    other = "\0" if cased else "\0\x80-\U0010ffff"
+    pieces: list[str | Wild] = []
+    for part in parts:
+        if isinstance(part, Wild) or not part:
+            pieces.append(part)
+            continue
+        for number, piece in enumerate(re.split(f"[{other}]+", part)):
+            pieces += [_MANY] * (number > 0) + [piece] * bool(piece)
+    if sum(len(part) if isinstance(part, str) else 1 for part in pieces) > _LONGEST_PATTERN:
+        longest = max((part for part in pieces if isinstance(part, str)), key=len, default="")
+        pieces = [_MANY, longest[:_LONGEST_PATTERN], _MANY]
+    return [
+        part for at, part in enumerate(pieces) if part is not _MANY or at == 0 or pieces[at - 1] is not _MANY
+    ]
+
+
+def _written(part: str | Wild) -> str:
+    return part.value if isinstance(part, Wild) else re.sub(r"([*?\\])", r"\\\1", part)
 
 
 def _value(text: str, *, cased: bool) -> Query:
@@ -229,15 +256,15 @@ def _value(text: str, *, cased: bool) -> Query:
 
 def _numeral(name: str, order: str, number: float) -> Bounds:
     """Ask texts for a number: written in the plainest way, or in any other."""
-    if order == "eq" and isinstance(number, int):
+    if order == "eq" and isinstance(number, int) and number:  # -0 is 0
         plain = {"term": {name: {"value": str(number)}}}
         return Bounds(some([plain, {"regexp": {name: {"value": _FRACTION}}}]), plain)
     return Bounds({"regexp": {name: {"value": _NUMERAL}}}, NONE)
 
 
 def _number(name: str, predicate: Any) -> Bounds | None:
-    """Ask a field of numbers."""
-    if not isinstance(predicate, Number) or not _LEAST <= predicate.number <= _MOST:
+    """Ask a field of numbers; the server takes -0.0 for less than 0."""
+    if not isinstance(predicate, Number) or not _LEAST <= predicate.number <= _MOST or not predicate.number:
         return None
     number, order = predicate.number, predicate.order
     query = {"term": {name: {"value": number}}} if order == "eq" else {"range": {name: {order: number}}}
@@ -258,17 +285,23 @@ def _address(name: str, predicate: Any) -> Bounds | None:
     match predicate:
         case Network(cidr):
             network = cidr
-        case Text("is", literal):
-            with suppress(ValueError):
-                network = str(ipaddress.ip_address(literal))
+        case Text("is", literal) if "%" not in literal:
+            network = literal
         case Text("starts", literal) if found := _OCTETS.match(literal):
             octets = found[0].rstrip(".").split(".")
-            with suppress(ValueError):
-                whole = ".".join([*octets, *["0"] * (4 - len(octets))])
-                network = str(ipaddress.ip_network(f"{whole}/{8 * len(octets)}"))
-    return None if network is None else Bounds({"term": {name: {"value": network}}}, NONE)
+            network = f"{'.'.join([*octets, *['0'] * (4 - len(octets))])}/{8 * len(octets)}"
+    try:
+        known = ipaddress.ip_network(network or "", strict=False)
+    except ValueError:
+        return None
+    written = str(known)
+    if isinstance(known, ipaddress.IPv6Network) and known.network_address.ipv4_mapped:
+        written = f"{known.network_address.ipv4_mapped}/{known.prefixlen - _MAPPED}"
+    return Bounds({"term": {name: {"value": written}}}, NONE)
 
 
+_MAPPED: Final = 96
+"""Bits before an address of IPv4 within one of IPv6; the server has the former only."""
 _OCTETS: Final = re.compile(r"([0-9]{1,3}\.){1,3}")
 
 
@@ -300,6 +333,10 @@ def some(queries: Iterable[Query]) -> Query:
 def _joined(word: str, queries: list[Query]) -> Query | None:
     once = {json.dumps(query, sort_keys=True): query for query in queries}
     return {"bool": {word: [*once.values()]}} if len(once) > 1 else next(iter(once.values()), None)
+
+
+def _exists(name: str) -> Query:
+    return {"exists": {"field": name}}
 
 
 def _not(query: Query) -> Query:

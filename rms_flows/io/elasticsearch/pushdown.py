@@ -11,19 +11,20 @@ from typing import Final
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.narrow import ALL, Narrowing, Query, clauses, every, some
-from rms_flows.schema import ENVELOPE
+from rms_flows.schema import ENVELOPE, OPTIONAL_ENVELOPE
 from rms_flows.sigma.expression import Look
 
-GIVEN: Final = frozenset(ENVELOPE) | {"host.geo.name", "host.geo.location"}
+GIVEN: Final = frozenset(ENVELOPE) | frozenset(OPTIONAL_ENVELOPE) | {"host.geo.name", "host.geo.location"}
 """Columns that may come from elsewhere than the document; without a declared dataset, that is in it."""
 
-SCANS: Final = 300
-"""Clauses that look at every text of a field, as many as take about as long as to read all documents."""
-
 WORTH: Final = 0.8
-"""Share of the documents from which on it is quicker to take them all."""
+"""Share of the time from which on what was estimated may as well be slower."""
 
-_REFUSED: Final = frozenset({400, 413, 500})
+_REFUSED: Final = frozenset({400, 413, 429, 500, 502, 503, 504})
+"""What a server says that can't answer, or not now: a question that is to save work is not asked again."""
+
+_SPARE: Final = {"bool": {"must_not": [{"ids": {"values": [f"spare {n}"]}} for n in range(16)]}}
+"""Clauses in the place of those that a read adds, of a period and its parts: there is a limit for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Pushed:
         level: What it says: `rules`, `log sources`, or `nothing`.
         found: Documents that it finds.
         total: Documents that there are.
-        exact: Of each rule by name, whether the query finds no more than the rule does.
+        rules: How many rules there are.
+        loose: Those for which the query may find more than they do, by name.
         reasons: Field → why what is asked of it could not be said exactly.
         notes: Why it does not say more.
     """
@@ -44,58 +46,101 @@ class Pushed:
     level: str
     found: int
     total: int
-    exact: Mapping[str, bool]
+    rules: int
+    loose: tuple[str, ...]
     reasons: Mapping[str, str]
     notes: tuple[str, ...]
 
 
-def pushed(cluster: Cluster, index: str, fields: IndexFields, looks: Sequence[Look] | None) -> Pushed:
+def pushed(
+    cluster: Cluster, index: str, fields: IndexFields, looks: Sequence[Look] | str, cost: Cost
+) -> Pushed:
     """Find the narrowest query that the server answers, and that saves enough.
 
     Args:
         cluster: Who answers.
         index: The index pattern.
         fields: How its fields are indexed.
-        looks: What is looked for; None: every document matters.
+        looks: What is looked for, or why every document matters.
+        cost: What reading takes.
+
+    Raises:
+        SourceError: The cluster does not even tell how many documents there are.
     """
-    total = _count(cluster, index, None) or 0
-    if looks is None:
-        return Pushed(None, "nothing", total, total, {}, {}, ("every event matters to the flow",))
+    total = int(cluster.call("POST", f"/{index}/_count").json(dict)["count"])
+    if isinstance(looks, str):
+        return Pushed(None, "nothing", total, total, 0, (), {}, (looks,))
     coarse, fine = Narrowing(fields), Narrowing(fields)
-    by_rules, exact = _by_rules(fine, looks)
+    by_rules, loose = _by_rules(fine, looks)
     levels = {
         "log sources": _whole(coarse, _by_log_sources(coarse, looks)),
         "rules": _whole(fine, by_rules),
     }
-    best = Pushed(None, "nothing", total, total, exact, fine.reasons, ())
+    best = Pushed(None, "nothing", total, total, len(looks), loose, fine.reasons, ())
     notes = []
+    least = cost.all(total)
     for level, query in levels.items():
         try:
-            best = replace(best, query=query, level=level, found=_saving(cluster, index, query, best))
+            found, least = _saving(cluster, index, query, total, cost, least)
+            best = replace(best, query=query, level=level, found=found)
         except _NotWorthError as error:
             notes.append(f"by {level}: {error}")
     return replace(best, notes=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What reading takes, about, in microseconds: as measured on one core, documents in the server's memory.
+
+    Args:
+        size: Bytes of a document, about.
+        page: Documents of a page.
+    """
+
+    size: int
+    page: int
+
+    @property
+    def _one(self) -> float:
+        return 3 + self.size / 200
+
+    def all(self, documents: int) -> float:
+        """Read documents one after the other, as they lie."""
+        return documents * self._one
+
+    def ask(self, scans: int, total: int) -> float:
+        """Answer a query once: a scan looks at the text of every document, all else in an index."""
+        return 0.15 * scans * total
+
+    def some(self, found: int, scans: int, total: int) -> float:
+        """Read what a query finds; each page asks again."""
+        return found * (3 + self._one) + self.ask(scans, total) * (1 + found // self.page)
 
 
 class _NotWorthError(Exception):
     """A query does not save enough; says why."""
 
 
-def _saving(cluster: Cluster, index: str, query: Query, best: Pushed) -> int:
-    """Count what a query finds; raises _NotWorthError where it is not better than the best so far."""
+def _saving(
+    cluster: Cluster, index: str, query: Query, total: int, cost: Cost, least: float
+) -> tuple[int, float]:
+    """Count what a query finds and tell what reading that takes.
+
+    Raises:
+        _NotWorthError: It is not clearly less than the least so far.
+    """
     if query == ALL:
         raise _NotWorthError("nothing can be left out")
     scans = sum(kind in {"wildcard", "regexp"} for kind, _ in clauses(query))
-    if scans * best.total > SCANS * best.found:
-        raise _NotWorthError(
-            f"{scans:,} looks at all texts of a field take longer than to read {best.found:,} documents"
-        )
+    if cost.ask(scans, total) > least:
+        raise _NotWorthError(f"to look {scans:,} times at all texts of a field takes longer than to read")
     found = _count(cluster, index, query)
     if found is None:
-        raise _NotWorthError("the server refused the query")
-    if found > WORTH * best.found:
-        raise _NotWorthError(f"{found:,} of {best.found:,} documents can't be left out")
-    return found
+        raise _NotWorthError("the server did not answer the query")
+    takes = cost.some(found, scans, total)
+    if takes > WORTH * least:
+        raise _NotWorthError(f"to find {found:,} of {total:,} documents takes as long as to read all")
+    return found, takes
 
 
 def _whole(narrowing: Narrowing, query: Query) -> Query:
@@ -103,9 +148,9 @@ def _whole(narrowing: Narrowing, query: Query) -> Query:
     return query if query == ALL else some([query, narrowing.aside])
 
 
-def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, dict[str, bool]]:
+def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, tuple[str, ...]]:
     """Ask for what the rules look for, those of one log source together."""
-    exact: dict[str, bool] = {}
+    loose: list[str] = []
     found: list[Query] = []
     ordered = sorted(looks, key=lambda look: repr(look.route))
     for route, group in groupby(ordered, key=attrgetter("route")):
@@ -113,10 +158,10 @@ def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, dict[
         for look in group:
             bounds = narrowing.bounds(look.what)
             details.append(bounds.over)
-            exact[look.name] = bounds.exact
+            loose += [look.name] * (not bounds.exact)
         where = ALL if route is None else narrowing.bounds(route).over
         found.append(every([where, some(details)]))
-    return some(found), exact
+    return some(found), tuple(sorted(loose))
 
 
 def _by_log_sources(narrowing: Narrowing, looks: Sequence[Look]) -> Query:
@@ -124,10 +169,13 @@ def _by_log_sources(narrowing: Narrowing, looks: Sequence[Look]) -> Query:
     return some(ALL if route is None else narrowing.bounds(route).over for route in routes)
 
 
-def _count(cluster: Cluster, index: str, query: Query | None) -> int | None:
+def _count(cluster: Cluster, index: str, query: Query) -> int | None:
     """Count what a query finds; None where the server can't answer it."""
-    body = None if query is None else {"query": query}
-    said = cluster.call("POST", f"/{index}/_count", body, accept=_REFUSED if query else ())
-    counted = said.json(dict) if said.status < min(_REFUSED) else {}
+    body = {"query": {"bool": {"filter": [query, _SPARE]}}}
+    try:
+        said = cluster.call("POST", f"/{index}/_count", body, accept=_REFUSED, patience=0)
+    except cluster.error:  # it takes too long, say: the read will tell what is wrong
+        return None
+    counted = said.json(dict) if said.status not in _REFUSED else {}
     failed = counted.get("_shards", {}).get("failed", 0)
     return None if failed or not counted else int(counted["count"])

@@ -38,7 +38,7 @@ def required(pattern: str) -> Required | None:
     """
     begun = _FLAGS.match(pattern)
     flags, rest = (begun[1], pattern[begun.end() :]) if begun else ("", pattern)
-    if re.search(r"\(\?(?!:|P?<)|\\[Qxp]", rest):
+    if re.search(r"\(\?(?!:|P?<)|\\[QxpP0-9]", rest):
         return None
     runs = [""]
     depth = 0

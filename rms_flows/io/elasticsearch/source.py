@@ -20,7 +20,7 @@ from rms_flows.io.elasticsearch.hits import Page, hits, page
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
 from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
-from rms_flows.io.elasticsearch.pushdown import GIVEN, Pushed, pushed
+from rms_flows.io.elasticsearch.pushdown import GIVEN, Cost, Pushed, pushed
 from rms_flows.io.elasticsearch.tail import tail
 
 _SAMPLE: Final = 100
@@ -74,7 +74,7 @@ class ElasticsearchSource:
         time = self._time(fields, known, ordered=request.ordered)
         query = None
         if request.looks_for is not None and not request.ordered:
-            query = self._pushed(cluster, mappings, known, request, archived=fields.archived).query
+            query = self._pushed(cluster, mappings, sample, request).query
         search = Search(
             self.address.index,
             [] if query is None else [query],
@@ -88,32 +88,28 @@ class ElasticsearchSource:
         else:
             local = not fields.archived and self.options.timezone is not None
             parts = by_time(cluster, search, time, request.window, local=local)
-        mean = sum(map(len, sample)) // max(1, len(sample))
+        mean = _mean(sample)
         return [self._fragment(part, known, mean, archived=fields.archived) for part in parts if part.rows]
 
     def explain(self, request: Request) -> Pushed:
         """Tell which documents are asked for, and what that saves; raises SourceError."""
         cluster = self._cluster()
         cluster.check()
-        mappings = self._mappings(cluster)
-        archived = read(mappings, self.uri).archived
-        known = self._format(self._sample(cluster), archived=archived)
-        return self._pushed(cluster, mappings, known, request, archived=archived)
+        return self._pushed(cluster, self._mappings(cluster), self._sample(cluster), request)
 
     def _pushed(
-        self,
-        cluster: Cluster,
-        mappings: Mapping[str, Any],
-        known: Format,
-        request: Request,
-        *,
-        archived: bool,
+        self, cluster: Cluster, mappings: _Mappings, sample: Sequence[bytes], request: Request
     ) -> Pushed:
-        looks = None if request.looks_for is None else request.looks_for()
+        archived = read(mappings, self.uri).archived
+        known = self._format(sample, archived=archived)
         given = GIVEN if self.options.dataset or not archived else GIVEN - {"event.dataset"}
-        plain = archived or known.name == "json"  # other decoders give fields that documents don't have
+        looks = request.looks_for() if request.looks_for is not None else None
+        why = "every event matters to the flow" if looks is None else ""
+        if not archived and known.name != "json":
+            why = f"the decoder of {known.name} gives fields that documents don't have"
         fields = IndexFields(tuple(one["mappings"] for one in mappings.values()), archived, given)
-        return pushed(cluster, self.address.index, fields, looks if plain else None)
+        mean = _mean(sample)
+        return pushed(cluster, self.address.index, fields, why or looks or (), Cost(mean, _page(mean)))
 
     def columns(self) -> frozenset[str] | None:
         """Name the fields that documents of ours have; None for others, or where a mapping does not say."""
@@ -186,7 +182,16 @@ class ElasticsearchSource:
         return time
 
     def _fragment(self, part: Part, known: Format, mean: int, *, archived: bool) -> Fragment:
-        size = min(MOST, max(1, BYTES // max(1, mean)))
-        search = json.dumps(asdict(replace(part.search, size=size)))
+        search = json.dumps(asdict(replace(part.search, size=_page(mean))))
         extra = (("format", known.name), ("archived", archived), ("search", search))
         return Fragment(self.uri, part.key, rows=part.rows, size=part.rows * mean, extra=extra)
+
+
+def _mean(sample: Sequence[bytes]) -> int:
+    """Tell how large documents are, about, in bytes."""
+    return max(1, sum(map(len, sample)) // max(1, len(sample)))
+
+
+def _page(mean: int) -> int:
+    """Tell how many documents of a size make a page."""
+    return min(MOST, max(1, BYTES // mean))
