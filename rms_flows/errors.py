@@ -9,6 +9,7 @@
     ├── DecodeError        a whole input can't be decoded (one bad record is a dead letter, not an error)
     ├── RuleError          a Sigma rule can't be evaluated
     └── FlowError          a flow can't be built or run
+        └── BusyError      another instance does it already
 
 Every message says what came, from where, what was expected and how to mend it.
 """
@@ -68,3 +69,7 @@ class RuleError(RmsError):
 
 class FlowError(RmsError):
     """A flow can't be built or run."""
+
+
+class BusyError(FlowError):
+    """Another instance does it already; the command line exits with 75."""

@@ -247,3 +247,45 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path):
         order = [n for n, _ in runs.merged()]
     assert order == list(range(60_000))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base < 50_000  # kB, of 60 MB
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from("abcdef"), st.integers(1, 3), st.sampled_from("xy"))
+    ),
+    st.integers(1, 5),
+)
+def test_runs_that_add_leave_what_one_run_leaves(tmp_path_factory, rows, runs):
+    folder = tmp_path_factory.mktemp("adding")
+    written(folder / "whole.ndjson", {"one": [reports(rows)]})
+    for number in (*range(runs), 0):  # the first once more: it changes nothing
+        sink = NdjsonSink(folder / "parts.ndjson", adding=True)
+        sink.prepare()
+        part = sink.part("one")
+        part.write(reports(rows[number::runs]))
+        part.close()
+        sink.commit()
+    assert (folder / "parts.ndjson").read_bytes() == (folder / "whole.ndjson").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["dead.ndjson", "dead.ndjson.gz", "dead.ndjson.zst"])
+def test_of_equal_lines_without_an_id_one_that_adds_keeps_one(tmp_path, name):
+    rows = [{"rms.origin": f"a#{n}", "error.type": "json"} for n in (1, 2)]
+    for some in (rows, rows[:1], rows[1:]):
+        sink = NdjsonSink(tmp_path / name, adding=True)
+        sink.prepare()
+        part = sink.part("one")
+        part.write(pa.RecordBatch.from_pylist(some))
+        part.close()
+        kept = sink.commit()
+        assert kept == 2
+
+
+def test_one_that_adds_leaves_alone_what_no_run_wrote(tmp_path):
+    (tmp_path / "notes.ndjson").write_text('{"event.id":"a"}\nremember the milk\n')
+    sink = NdjsonSink(tmp_path / "notes.ndjson", adding=True)
+    sink.prepare()
+    with pytest.raises(SinkError, match=r"notes.ndjson:2: holds what no run wrote .*; move the file away"):
+        sink.commit()
+    sink.abandon()
+    assert (tmp_path / "notes.ndjson").read_text().endswith("milk\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rms_flows.beam.workers import Crew
-from rms_flows.cli import options, show
+from rms_flows.cli import options, schedule, show
 
 REPLAY_EPILOG = """Examples:
 
@@ -20,6 +21,10 @@ rms replay smart-home.yaml --from 2026-01-01 --to 2026-02-01 --workers 4 --stric
 rms replay smart-home.yaml --source backend-auth=old/auth.log.gz?year=2025 --sink repository=may.ndjson
 
 rms replay smart-home.yaml --source 'backend-auth=elasticsearch://es1/observations-*'
+
+rms replay smart-home.yaml --every 1h --lag 10m --from 2026-03-01 --metrics /var/lib/node_exporter/rms.prom
+
+rms replay smart-home.yaml --every 1h --lag 10m --plan
 """
 
 
@@ -35,6 +40,11 @@ def replay(
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
     no_pushdown: options.NoPushdown = False,
+    every: schedule.Every = None,
+    lag: schedule.Lag = None,
+    state: schedule.State = None,
+    plan: schedule.Plan = False,
+    metrics: schedule.Metrics = None,
     strict: options.Strict = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -42,9 +52,25 @@ def replay(
     """Replay the archives of a flow through its processors and write what they find.
 
     The same archives give the same reports, id for id, however often and with however many workers.
+
+    With --every it replays what is due, span after span, each once, and adds to what the sinks hold; then it
+    ends, for cron, systemd or Kubernetes to start it again.
     """
     first, last = options.period(start, end)
+    schedule.alone_without(every, {"--lag": lag, "--state": state, "--plan": plan, "--metrics": metrics})
     sources, sinks = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
+    if every is not None:
+        schedule.due(
+            flow,
+            schedule.Wishes(folder, sources, sinks, dead_letters, not no_pushdown, state, first, last),
+            every,
+            lag,
+            plan=plan,
+            crew=partial(_crew, workers),
+            metrics=metrics,
+            look=schedule.Look(strict, as_json, quiet),
+        )
+        return
     with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
         from rms_flows.model import load_orchestrator
         from rms_flows.replay import replay as run

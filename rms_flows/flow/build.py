@@ -40,6 +40,7 @@ class Choices:
         dead_letters: URI of a file.
         endless: Sources may have no end.
         pushdown: Sources may leave out what no processor looks for.
+        adding: Sinks that are files keep what they hold.
     """
 
     start: datetime | None = None
@@ -49,6 +50,7 @@ class Choices:
     dead_letters: str | None = None
     endless: bool = False
     pushdown: bool = True
+    adding: bool = False
 
 
 def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices) -> Plan:
@@ -265,13 +267,14 @@ def _step(_run: int, name: str, manifest_id: str, parameters: bytes, folder: Pat
 
 def _sink(sink: SinkEntry, folder: Path, choices: Choices) -> Sink:
     chosen = choices.sinks.get(sink.id)
-    return open_sink(chosen or sink.uri, base=Path() if chosen else folder, confined=not chosen)
+    base = Path() if chosen else folder
+    return open_sink(chosen or sink.uri, base=base, confined=not chosen, adding=choices.adding)
 
 
 def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
     """Open where dead letters go: as told, else beside the first sink on this machine."""
     if choices.dead_letters is not None:
-        return open_sink(choices.dead_letters, base=Path(), empty=False)
+        return open_sink(choices.dead_letters, base=Path(), empty=False, adding=choices.adding)
     for sink in flow.sinks:
         chosen = choices.sinks.get(sink.id)
         if uri.split(chosen or sink.uri, Path()).scheme in uri.REMOTE:
@@ -283,7 +286,8 @@ def _dead_letters(flow: Orchestrator, folder: Path, choices: Choices) -> Sink:
         while stem.suffix in {".gz", ".zst", ".ndjson", ".jsonl", ".json"}:
             stem = stem.with_suffix("")
         beside = str(stem.with_name(f"{stem.name}.dead-letters.ndjson"))
-        return open_sink(beside, base=Path() if chosen else folder, confined=not chosen, empty=False)
+        base = Path() if chosen else folder
+        return open_sink(beside, base=base, confined=not chosen, empty=False, adding=choices.adding)
     raise FlowError(
         "dead letters have nowhere to go",
         where=flow.orchestrator,

@@ -92,7 +92,9 @@ def _followed(uri: str, address: uris.Address, known: Options, *, endless: bool)
     )
 
 
-def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = True) -> Sink:
+def open_sink(
+    uri: str, *, base: Path, confined: bool = False, empty: bool = True, adding: bool = False
+) -> Sink:
     """Open what a URI names for writing; nothing is written yet.
 
     Args:
@@ -102,6 +104,7 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
         base: Where relative paths begin.
         confined: The path can't leave `base`.
         empty: Leave an empty file where nothing came, so that old results don't stay.
+        adding: Keep what a file holds, as the other places do anyway.
 
     Raises:
         DocumentError: The URI is none, or nothing can write it.
@@ -119,7 +122,9 @@ def open_sink(uri: str, *, base: Path, confined: bool = False, empty: bool = Tru
     path = Path(address.path)
     name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name
     if address.scheme == "file" and name.endswith(_LINES):
-        return NdjsonSink(path, write=reports_as(form, uri) if form != "ecs" else lines, empty=empty)
+        return NdjsonSink(
+            path, write=reports_as(form, uri) if form != "ecs" else lines, empty=empty, adding=adding
+        )
     raise DocumentError(
         "nothing can write this",
         where=uri,

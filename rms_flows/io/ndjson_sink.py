@@ -16,12 +16,11 @@ import zstandard
 
 from rms_flows.errors import SinkError
 from rms_flows.io.merge import Runs
+from rms_flows.io.ndjson_written import EARLIEST, KEYED, written
 from rms_flows.io.staging import Staging, publish, writing
 
 Write = Callable[[pa.RecordBatch], list[bytes]]
 """One line a row, without its line feed."""
-
-_EARLIEST = -(2**63)
 
 
 def json_lines(batch: pa.RecordBatch) -> list[bytes]:
@@ -57,16 +56,25 @@ class NdjsonSink:
     an empty one when nothing came; until then, and after a `kill -9`, it is what it was. Memory does not
     grow with the number of rows.
 
+    One that adds keeps what the file holds and folds it with the new rows alike: several runs, each of
+    another period, leave byte for byte what one run over all of it leaves, and a run that is repeated changes
+    nothing. Of equal lines without an id, such as dead letters, it keeps one. The whole file is read and
+    written at each run; moved away, it begins anew.
+
     Args:
         path: The file; `.gz` and `.zst` are compressed, always to the same bytes.
         write: Makes the lines.
         empty: Leave an empty file where nothing came; else none, also none of an earlier run.
+        adding: Keep what the file holds.
     """
 
-    def __init__(self, path: str | Path, *, write: Write = json_lines, empty: bool = True) -> None:
+    def __init__(
+        self, path: str | Path, *, write: Write = json_lines, empty: bool = True, adding: bool = False
+    ) -> None:
         self.uri = str(path)
         self.form = write
         self._empty = empty
+        self._adding = adding
         self.path = Path(path).resolve()  # a link stays a link, and workers may stand elsewhere
         self._staging = Staging(self.path.with_name(f".{self.path.name}.staging"), self.uri)
 
@@ -89,7 +97,7 @@ class NdjsonSink:
             made = self._staging.parts / "made"
             kept = 0
             with _compressed(made, self.path.suffix) as out:
-                for line in _merged(self._staging.parts):
+                for line in _merged(self._staging.parts, self._earlier()):
                     out.write(line + b"\n")
                     kept += 1
             if kept or self._empty:
@@ -103,6 +111,9 @@ class NdjsonSink:
         """See `Sink.abandon`."""
         self._staging.release()
 
+    def _earlier(self) -> Iterator[pa.RecordBatch] | None:
+        return written(self.path) if self._adding else None
+
 
 class Part:
     """Lines of one part with what they are sorted and folded by; stays apart until it is closed."""
@@ -114,7 +125,7 @@ class Part:
         self._target = target
         with writing(target):
             self._file = pa.OSFile(str(self._open), "wb")
-            self._stream = pa.ipc.new_stream(self._file, _KEYED)
+            self._stream = pa.ipc.new_stream(self._file, KEYED)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `Writer.write`."""
@@ -125,10 +136,10 @@ class Part:
             pc.fill_null(_column(batch, "event.id", pa.string()), ""),
             pc.negate(revision),
             lines,
-            pc.fill_null(time, _EARLIEST),
+            pc.fill_null(time, EARLIEST),
         ]
         with writing(self._target):
-            self._stream.write_batch(pa.record_batch(keyed, schema=_KEYED))
+            self._stream.write_batch(pa.record_batch(keyed, schema=KEYED))
 
     def close(self) -> None:
         """See `Writer.close`."""
@@ -137,9 +148,6 @@ class Part:
             self._file.close()
             self._open.replace(self._path.with_name(f"{self._path.name}.part"))
 
-
-_KEYED = pa.schema([("id", pa.string()), ("rank", pa.int64()), ("line", pa.binary()), ("time", pa.int64())])
-"""Sorted by these columns, the first row of an id is the one to keep."""
 
 _ORDERED = pa.schema([("time", pa.int64()), ("id", pa.string()), ("line", pa.binary())])
 """Sorted by these columns, rows stand as they are written."""
@@ -151,20 +159,24 @@ def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
     return batch.column(name).cast(kind)
 
 
-def _merged(parts: Path) -> Iterator[bytes]:
-    """Give the lines of all parts: one an id, in their order."""
+def _merged(parts: Path, earlier: Iterator[pa.RecordBatch] | None) -> Iterator[bytes]:
+    """Give the lines of all parts, and of an earlier file: one an id, in their order."""
     with ExitStack() as stack:
-        keyed = stack.enter_context(Runs(parts / "keyed", _KEYED))
+        keyed = stack.enter_context(Runs(parts / "keyed", KEYED))
         for part in sorted(parts.glob("*.part")):
             with pa.OSFile(str(part)) as file:
                 for batch in pa.ipc.open_stream(file):
                     keyed.add(batch)
+        for batch in earlier or ():
+            keyed.add(batch)
         ordered = stack.enter_context(Runs(parts / "ordered", _ORDERED))
-        last = ""
+        last = (b"", "")
         for name, _, line, time in keyed.merged():
-            if not name or name != last:
+            # Lines without an id come one after the other, equal ones together.
+            same = (b"", name) if name else (line, name)
+            if same != last or (not name and earlier is None):
                 ordered.put((time, name, line))
-            last = name
+            last = same
         for _, _, line in ordered.merged():
             yield line
 
