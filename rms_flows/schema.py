@@ -33,6 +33,9 @@ ENVELOPE: Mapping[str, pa.DataType] = {
 }
 """Columns of every batch of observations, in this order, before all others."""
 
+APART = frozenset({"event.ingested", "event.id", "rms.origin"})
+"""What of the envelope tells one row from another, most of its bytes: no picture of many rows needs it."""
+
 OPTIONAL_ENVELOPE: Mapping[str, pa.DataType] = {
     "event.original": pa.binary(),
     "rms.late": pa.bool_(),

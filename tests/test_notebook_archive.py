@@ -21,6 +21,7 @@ from rms_flows.io.memory import MemorySource
 from rms_flows.notebook.archive import Archive
 from rms_flows.notebook.cache import CachedSource
 from rms_flows.notebook.progress import progress
+from rms_flows.replay import archive as replay_archive
 from rms_flows.schema import TIMESTAMP
 
 SHELL = """
@@ -259,3 +260,17 @@ def test_representations_are_text_whatever_the_data_says():
     assert "…" in evil.head()._repr_html_()
     assert repr(evil.head()) == "1 event: @timestamp, rms.source, user.name, a, rms.trust, event.id"
     assert repr(evil) == "memory:batches"
+
+
+def test_a_picture_leaves_out_what_tells_events_apart_and_takes_it_from_nobody(home, tmp_path):
+    replay_archive(f"{home}/auth.log?year=2026", f"parquet:{tmp_path / 'kept'}")
+    history = rms.open(f"parquet:{tmp_path / 'kept'}")
+    lean = pa.Table.from_batches(history.batches(("source.ip",), lean=True))
+    assert all(lean[name].null_count == lean.num_rows > 0 for name in ("event.id", "rms.origin"))
+    whole = history.to_arrow()  # after what was kept in memory
+    assert whole["event.id"].null_count == 0
+    assert lean["@timestamp"].to_pylist() == whole["@timestamp"].to_pylist()
+    named = history.where({"event.id": whole["event.id"][3].as_py()})
+    [again] = named.batches((), lean=True)
+    assert again["event.id"].to_pylist() == [whole["event.id"][3].as_py()]
+    assert repr(history.draw.health()) == repr(rms.open(f"parquet:{tmp_path / 'kept'}").draw.health())

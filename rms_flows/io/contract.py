@@ -76,6 +76,7 @@ class Request:
         looks_for: Gives what the flow looks for: events of which none of it is true may be left out; None
             where every event matters.
         late: Which values of these columns may be left out.
+        lean: What tells rows apart (`schema.APART`) may be null, unless `columns` names it.
     """
 
     columns: frozenset[str] | None = None
@@ -84,6 +85,7 @@ class Request:
     since: int | None = None
     looks_for: Callable[[], Sequence[Look] | None] | None = None
     late: Late | None = None
+    lean: bool = False
 
     @property
     def ordered(self) -> bool:

@@ -32,6 +32,7 @@ class Home:
         time_column: Column that is taken for `@timestamp`.
         dataset: `event.dataset` of rows that have none.
         options: How stamps written as text are read.
+        left_out: What of the envelope nobody looks at.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Home:
     time_column: str
     dataset: str | None
     options: Options
+    left_out: frozenset[str] = frozenset()
 
     @property
     def source(self) -> str | None:
@@ -171,6 +173,8 @@ def _envelope(name: str, column: pa.Array | None, row: np.ndarray, home: Home) -
     """Fill what a row of the envelope lacks and its place can say."""
     if column is not None and (not column.null_count or name not in _FILLED):
         return column
+    if name in home.left_out:
+        return pa.nulls(len(row), ENVELOPE[name])
     if name == "event.id":
         made = _numbered(f"{home.identity}-", row)
     elif name == "rms.origin":

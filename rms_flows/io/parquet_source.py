@@ -22,7 +22,7 @@ from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request, Window
 from rms_flows.io.parquet_columns import Home, decoded, leaves
 from rms_flows.io.parquet_groups import Kinds, Seeker, batches
-from rms_flows.schema import ENVELOPE, MISFIT
+from rms_flows.schema import APART, ENVELOPE, MISFIT
 
 if TYPE_CHECKING:  # most sources search nothing
     from rms_flows.processors.contract import Sought
@@ -89,6 +89,7 @@ class ParquetSource:
                 self._time(kinds, fragment.uri),
                 self.dataset,
                 Options(timezone=self.timezone),
+                _left_out(request),
             )
             columns = _wanted(kinds, request, home.time_column)
             row = _row_numbers(meta, groups)
@@ -241,8 +242,13 @@ def _runs(groups: Sequence[int], rows: Sequence[int]) -> Iterator[tuple[int, ...
 def _wanted(names: Kinds, request: Request, time: str) -> list[str]:
     if request.columns is None:
         return list(names)
-    wanted = request.columns | ENVELOPE.keys() | {time}
+    wanted = (request.columns | ENVELOPE.keys() | {time}) - _left_out(request)
     return [name for name in names if name in wanted]
+
+
+def _left_out(request: Request) -> frozenset[str]:
+    """Name what of the envelope nobody looks at."""
+    return APART - request.columns if request.lean and request.columns is not None else frozenset()
 
 
 def _row_numbers(meta: Any, groups: Sequence[int]) -> np.ndarray:

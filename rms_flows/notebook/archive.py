@@ -116,25 +116,34 @@ class Archive:
         return replace(self, start=first, end=last, selections=chosen)
 
     def batches(
-        self, columns: Collection[str] | None = None, *, show: Callable[[Progress], None] | None = None
+        self,
+        columns: Collection[str] | None = None,
+        *,
+        show: Callable[[Progress], None] | None = None,
+        lean: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Give its events batch by batch, as the corridor does.
 
         Args:
             columns: Those that are needed beside the envelope; None for all. There may come more.
             show: Called after each batch that was read.
+            lean: What tells rows apart (`schema.APART`) may be null, unless `columns` names it.
 
         Raises:
             SourceError: It can't be read.
         """
-        yield from (batch for _, batch in self._decoded(columns, show) if batch.num_rows)
+        yield from (batch for _, batch in self._decoded(columns, show, lean=lean) if batch.num_rows)
 
     def _decoded(
-        self, columns: Collection[str] | None, show: Callable[[Progress], None] | None
+        self,
+        columns: Collection[str] | None,
+        show: Callable[[Progress], None] | None,
+        *,
+        lean: bool = False,
     ) -> Iterator[tuple[Decoded, pa.RecordBatch]]:
         """Give what was decoded, and what of it counts."""
         wanted = with_columns(None if columns is None else frozenset(columns), self.selections)
-        request = Request(wanted, self.window)
+        request = Request(wanted, self.window, lean=lean)
         keep, known = within(self.window), self.annotate()
         fragments = self.source.fragments(request)
         began, rows, done = time.monotonic(), 0, 0.0

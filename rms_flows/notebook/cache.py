@@ -13,7 +13,7 @@ import pyarrow as pa
 from rms_flows.decode.contract import Decoded
 from rms_flows.io.contract import Fragment, Request, Source, Window
 
-Key = tuple[Fragment, Window, int | None]
+Key = tuple[Fragment, Window, int | None, bool]
 
 
 @dataclass(slots=True)
@@ -60,7 +60,8 @@ class CachedSource:
         """See `Source.fragments`; what is no longer there is forgotten once room is needed."""
         found = self.source.fragments(replace(request, looks_for=None))
         if self.held > self.limit // 2:
-            here = {_key(fragment, request) for fragment in found}
+            both = (replace(request, lean=lean) for lean in (False, True))
+            here = {_key(fragment, one) for one in both for fragment in found}
             self._known = {key: one for key, one in self._known.items() if key in here}
         return found
 
@@ -70,7 +71,8 @@ class CachedSource:
 
     def read(self, fragment: Fragment, request: Request) -> Iterator[Decoded]:
         """See `Source.read`."""
-        key = _key(fragment, request)
+        whole, key = _key(fragment, replace(request, lean=False)), _key(fragment, request)
+        key = whole if whole in self._known and _within(request.columns, self._known[whole].columns) else key
         known = self._known.get(key)
         if known is not None and _within(request.columns, known.columns):
             yield from known.batches
@@ -103,7 +105,7 @@ def _found(token: tuple[int, int], source: Source) -> CachedSource:
 def _key(fragment: Fragment, request: Request) -> Key:
     """Name a fragment as it is now: a file that was written again is another."""
     path = Path(fragment.uri)
-    return fragment, request.window, path.stat().st_mtime_ns if path.exists() else None
+    return fragment, request.window, path.stat().st_mtime_ns if path.exists() else None, request.lean
 
 
 def _within(wanted: frozenset[str] | None, known: frozenset[str] | None) -> bool:

@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from rms_flows.errors import FlowError
 from rms_flows.notebook.events import united
-from rms_flows.notebook.profile import Profiler
+from rms_flows.notebook.profile import Profiler, counted
 from rms_flows.notebook.progress import progress
 from rms_flows.pictures import Picture, events, reports
 from rms_flows.report.build import ADDRESSES, ASSETS, ATTACKERS
-from rms_flows.schema import ENVELOPE
 
 if TYPE_CHECKING:
     from rms_flows.notebook.archive import Archive
@@ -46,16 +45,13 @@ class DrawArchive:
         """
         profiler, trust = Profiler(every), Counter[tuple[str, str]]()
         with progress("health") as show:
-            for batch in self.archive.batches((), show=show):
-                profiler.add(batch.select([name for name in ENVELOPE if name not in _LARGE]), {})
-                pairs = pa.table(
-                    {name: batch[name].cast(pa.string()) for name in ("rms.source", "rms.trust")}
-                )
-                counted = (
-                    pairs.group_by(["rms.source", "rms.trust"]).aggregate([([], "count_all")]).to_pylist()
-                )
-                for one in counted:
-                    trust[one["rms.source"], one["rms.trust"] or "unknown"] += one["count_all"]
+            for batch in self.archive.batches((), show=show, lean=True):
+                profiler.count(batch)
+                kinds = batch["rms.trust"].dictionary_encode()
+                names = [*kinds.dictionary.to_pylist(), "unknown"]
+                codes = kinds.indices.fill_null(len(names) - 1).to_numpy()
+                for source, code, count in counted(batch["rms.source"], codes):
+                    trust[source or "(none)", names[code]] += count
         found = profiler.profile()
         self._something(found.rows)
         rows = [
@@ -106,7 +102,7 @@ class DrawArchive:
         """Read times and some columns of all events that have these."""
         wanted, found = ("@timestamp", *columns), list[pa.RecordBatch]()
         with progress("picture") as show:
-            for batch in self.archive.batches(columns, show=show):
+            for batch in self.archive.batches(columns, show=show, lean=True):
                 if all(name in batch.schema.names for name in wanted):
                     found.append(batch.select(wanted))
         self._something(sum(batch.num_rows for batch in found), least, f" with {' and '.join(columns)}")
@@ -119,10 +115,6 @@ class DrawArchive:
                 where=self.archive.uri,
                 remedy="see schema() for its columns",
             )
-
-
-_LARGE = frozenset({"event.id", "rms.origin"})
-"""Columns of the envelope in which every value is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +159,7 @@ class DrawReports:
                 [one for one in ("@timestamp", "event.dataset", "event.action") if one in batch.schema.names]
             )
             for archive in self.reports.archives
-            for batch in archive.where(wanted).batches(("event.action",))
+            for batch in archive.where(wanted).batches(("event.action",), lean=True)
         ]
         if not seen and not len(told):
             raise FlowError(f"nothing is known of {name!r}", remedy="see draw.groups() for who is")

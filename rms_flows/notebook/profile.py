@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -100,24 +100,25 @@ class Profiler:
             )
         self._every = microseconds(every)
         self._rows = 0
-        self._steps: Counter[tuple[str, int]] = Counter()
+        self._steps: Counter[tuple[str | None, int]] = Counter()
         self._columns: dict[str, _Column] = {}
         self._dead: Counter[str] = Counter()
 
     def add(self, batch: pa.RecordBatch, dead: Mapping[str, int]) -> None:
         """Take a batch, and the reasons of what was not decoded."""
         self._dead.update(dead)
-        self._rows += batch.num_rows
-        counts = steps(batch, self._every)
-        for source, step, rows in zip(
-            *(counts[name].to_pylist() for name in counts.column_names), strict=True
-        ):
-            self._steps[source, step] += rows
+        self.count(batch)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             known = self._columns.setdefault(name, _Column(column.type))
             known.filled += len(column) - column.null_count
             if len(known.values) <= MANY:
                 known.values.update(_distinct(column))
+
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Count rows over time alone."""
+        self._rows += batch.num_rows
+        for source, step, rows in steps(batch, self._every):
+            self._steps[source, step] += rows
 
     def profile(self) -> Profile:
         """Tell what came."""
@@ -151,14 +152,25 @@ def _values(row: dict[str, object]) -> list[object]:
     return [*row.values()]
 
 
-def steps(batch: pa.RecordBatch, every: int) -> pa.Table:
-    """Count rows by source and step: `source`, `step` (start in microseconds), `rows`."""
-    micros = batch["@timestamp"].cast(pa.int64()).to_numpy()
-    table = pa.table(
-        {"source": batch["rms.source"].cast(pa.string()), "step": pa.array(micros // every * every)}
-    )
-    counts = table.group_by(["source", "step"]).aggregate([([], "count_all")])
-    return counts.select(["source", "step", "count_all"])
+def steps(batch: pa.RecordBatch, every: int) -> list[tuple[str | None, int, int]]:
+    """Count rows by source and step: source, start of the step in microseconds, rows."""
+    step = batch["@timestamp"].cast(pa.int64()).to_numpy() // every
+    return [(source, int(at) * every, rows) for source, at, rows in counted(batch["rms.source"], step)]
+
+
+def counted(words: pa.Array, numbers: np.ndarray) -> Iterator[tuple[str | None, int, int]]:
+    """Count pairs of a word and a number.
+
+    Example:
+        >>> sorted(counted(pa.array(["a", "b", "a"]), np.array([1, 1, 1])))
+        [('a', 1, 2), ('b', 1, 1)]
+    """
+    coded = words.dictionary_encode()
+    known = [*coded.dictionary.to_pylist(), None]
+    codes = coded.indices.fill_null(len(known) - 1).to_numpy().astype(np.int64)
+    pairs, counts = np.unique(numbers * len(known) + codes, return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        yield known[pair % len(known)], pair // len(known), count
 
 
 def gaps(table: pa.Table, every: int) -> pa.Table:
