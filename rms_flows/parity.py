@@ -26,7 +26,7 @@ from rms_flows.flow.build import Choices, build
 from rms_flows.flow.launch import launch
 from rms_flows.flow.plan import Plan, SinkStage, SourceStage
 from rms_flows.io import open_sink
-from rms_flows.io.live import too_late
+from rms_flows.io.line import too_late
 from rms_flows.io.memory import MemorySource
 from rms_flows.model import Orchestrator
 from rms_flows.report import read_reports

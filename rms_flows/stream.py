@@ -12,11 +12,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
-from rms_flows.beam.ledger import WRITE_EVERY, Ledger
+from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place
 from rms_flows.beam.load import load
 from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
@@ -25,12 +28,19 @@ from rms_flows.flow.plan import Plan
 from rms_flows.io.contract import Log, Sink
 from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.kafka.sink import KafkaSink
-from rms_flows.io.live import NOT_BEGUN, Feed, Reading
+from rms_flows.io.kafka.source import KafkaSource
+from rms_flows.io.line import Feed, Lined
+from rms_flows.io.live import Reading
 from rms_flows.io.log_sink import LogSink
 from rms_flows.io.ndjson_sink import NdjsonSink
+from rms_flows.io.position import NOT_BEGUN
 from rms_flows.model import Orchestrator
 
 __all__ = ["Streamed", "stream"]
+
+COMMITTED: Final = "committed"
+PLACES: Final = ("earliest", "latest", COMMITTED)
+"""Where a topic can begin, besides a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     sinks: Mapping[str, str] | None = None,
     dead_letters: str | None = None,
     pace: Pace | None = None,
+    begin: str | datetime = COMMITTED,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Streamed:
     """Run an orchestrator as a stream over what its sources hold, to their end or until it is stopped.
 
@@ -103,17 +115,28 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         sinks: Sink id → URI to write instead; files of JSON lines, which are appended to.
         dead_letters: URI for records that can't be processed, and for events that came too late.
         pace: How it goes.
+        begin: Where sources of Kafka begin for which there are no positions: `earliest`, `latest`, a time, or
+            `committed`, where their group is.
+        say: Called with what a person should know at the start.
 
     Raises:
         RmsError: As `replay`; what was committed stays.
     """
     choices = Choices(None, None, sources or {}, sinks or {}, dead_letters, endless=True)
     plan = build(orchestrator, folder, data_folder or folder, choices)
-    return run(plan, positions, pace or Pace())
+    places = [*(one.source for one in plan.sources), *(one.sink for one in plan.sinks), plan.dead_letters]
+    for said in dict.fromkeys(one.said for one in places if isinstance(one, KafkaSource | KafkaSink)):
+        say(said)
+    return run(plan, positions, pace or Pace(), begin=begin)
 
 
 def run(
-    plan: Plan, positions: Path | None, pace: Pace, *, fault: Callable[[], None] | None = None
+    plan: Plan,
+    positions: Path | None,
+    pace: Pace,
+    *,
+    fault: Callable[[], None] | None = None,
+    begin: str | datetime = COMMITTED,
 ) -> Streamed:
     """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
     load()
@@ -126,7 +149,9 @@ def run(
     }
     lateness = {source.id: source.lateness for source in plan.sources}
     owed = graph.owed(plan, pace.shards)
-    ledger = Ledger(positions, owed, lateness, lambda line: needed(plan, line)[0], pace.commit)
+    begins = {one.id: one.source.begins for one in plan.sources if isinstance(one.source, Lined)}
+    ledger = Ledger(positions, owed, lateness, lambda line: needed(plan, line)[0], pace.commit, begins)
+    _begin(plan, ledger, begin)
     settled = ledger.settled()
     since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
     rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
@@ -143,7 +168,18 @@ def run(
             lambda pipeline: graph.corridor(pipeline, plan, name, shards=pace.shards, bundle=pace.bundle)
         )
         ledger.write()
+        reading.close()
     return _summary(plan, total, time.monotonic() - began, stopped=pace.stopped)
+
+
+def _begin(plan: Plan, ledger: Ledger, begin: str | datetime) -> None:
+    """Find out where sources begin for which there are no positions."""
+    for stage in plan.sources:
+        source = stage.source
+        if isinstance(source, Lined) and ledger.known[stage.id] == Known.at(source.begins):
+            found = source.first(begin)
+            ledger.begin(stage.id, found.first, Place(found.committed, found.settled))
+    ledger.write()
 
 
 def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
@@ -164,6 +200,8 @@ def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
                 known.place.position,
                 known.place.settled,
                 source.idle,
+                line,
+                partial(ledger.committed, source.id),
             )
         )
     return found

@@ -13,20 +13,20 @@ def told(home):
     return folded(home / "out.ndjson") if (home / "out.ndjson").exists() else {}
 
 
-def streamed_until(until, home, document, sources, seconds):
+def streamed_until(until, home, document, sources, seconds, **more):
     """Stream until something is true of the reports, for so many seconds at most; give the account."""
     pace = Pace(bundle=0.1)
 
     def watch():
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not until(told(home)):
+        while not pace.stopped and time.monotonic() < end and not until(told(home)):
             time.sleep(0.05)
         pace.stop()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        return stream(document, folder=home, positions=home / "positions", sources=sources, pace=pace)
+        return stream(document, folder=home, positions=home / "positions", sources=sources, pace=pace, **more)
     finally:
         pace.stop()
         watcher.join()

@@ -1,6 +1,7 @@
 """The ledger commits what all sinks have, never more, and remembers where a restart can begin."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from rms_flows.beam.ledger import Known, Ledger, Place, load
 from rms_flows.errors import SinkError, SourceError
-from rms_flows.io.live import NOT_BEGUN, Position
+from rms_flows.io.position import NOT_BEGUN, Offsets, Position
 
 LATENESS = {"a": 5, "b": 0}
 
@@ -80,10 +81,10 @@ def test_positions_are_written_whole_and_read_again(tmp_path):
     ledger = Ledger(tmp_path / "p", {"a": 0, "b": 1}, LATENESS, lambda settled: settled - 100, 0)
     for number in range(3):
         ledger.issue("a", number, Position(1, number, 2), number * 10)
-    assert load(tmp_path / "p", {"a": 0, "b": 1}) == ledger.known
-    assert load(tmp_path / "p", {"b": 1}) == {"b": Known()}
+    assert load(tmp_path / "p", {"a": Position(), "b": Position()}) == ledger.known
+    assert load(tmp_path / "p", {"b": Position()}) == {"b": Known()}
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
-    assert load(tmp_path / "none", {"a": 0}) == {"a": Known()}
+    assert load(tmp_path / "none", {"a": Position()}) == {"a": Known()}
 
 
 def test_positions_that_can_not_be_read_or_written(tmp_path):
@@ -95,3 +96,38 @@ def test_positions_that_can_not_be_read_or_written(tmp_path):
     ledger = Ledger(tmp_path / "none" / "p", {"a": 0}, LATENESS)
     with pytest.raises(SinkError, match="p: can't be written: No such file or directory"):
         ledger.issue("a", 0, Position(0, 1), 1)
+
+
+def test_what_is_acknowledged_soon_after_a_write_is_written_though_nothing_more_comes(tmp_path):
+    ledger = Ledger(tmp_path / "p", {"a": 0}, LATENESS, every=0.05)
+    for number in range(2):
+        ledger.issue("a", number, Position(0, number + 1), number)
+    begun = {"a": Position()}
+    assert load(tmp_path / "p", begun)["a"].place.position == Position(0, 1)
+    time.sleep(0.1)
+    ledger.write_when_due()
+    assert load(tmp_path / "p", begun)["a"].place.position == Position(0, 2)
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50)), min_size=2, max_size=2), max_size=30),
+    st.integers(0, 60),
+)
+def test_a_restart_begins_in_each_partition_at_the_last_place_before_what_is_needed(steps, line):
+    ledger = Ledger(None, {"a": 0}, {"a": 10}, lambda settled: min(settled, line), begins={"a": Offsets()})
+    places, spots = [], {"t/0": (0, NOT_BEGUN), "t/1": (0, NOT_BEGUN)}
+    for number, step in enumerate(steps):
+        for name, (more, high) in zip(spots, step, strict=True):
+            offset, latest = spots[name]
+            spots = {**spots, name: (offset + more, max(latest, high) if more else latest)}
+        settled = min(high for _, high in spots.values()) - 10
+        places.append(Offsets(dict(spots)))
+        ledger.issue("a", number, places[-1], settled)
+    found = ledger.known["a"].before(line, 10)
+    due = [{name: one for name, one in place.spots.items() if one[1] < line} for place in places]
+    wanted = {}
+    for one in due:
+        wanted |= one
+    assert {name: found.offset(name) for name in spots} == {
+        name: wanted[name][0] if name in wanted else -1 for name in spots
+    }

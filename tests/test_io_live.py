@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.errors import SourceError
 from rms_flows.io.contract import Fragment, Request
-from rms_flows.io.live import ENDED, NOT_BEGUN, Feed, Position, Reading, letters, too_late
+from rms_flows.io.line import ENDED, Feed, too_late
+from rms_flows.io.live import Reading, letters
+from rms_flows.io.position import NOT_BEGUN, Position
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, TIMESTAMP
 
 
@@ -207,7 +209,8 @@ def clock(monkeypatch):
             self.now += seconds
 
     made = Clock()
-    monkeypatch.setattr("rms_flows.io.live.time", made)
+    for module in ("live", "sliced"):
+        monkeypatch.setattr(f"rms_flows.io.{module}.time", made)
     return made
 
 

@@ -9,7 +9,9 @@ from test_io_live import Chunks, ids, taken
 
 from rms_flows.decode.contract import Counts, Decoded
 from rms_flows.io.contract import Fragment, Request
-from rms_flows.io.live import NOT_BEGUN, Feed, Position, letters
+from rms_flows.io.line import Feed
+from rms_flows.io.live import letters
+from rms_flows.io.position import NOT_BEGUN, Position
 from rms_flows.schema import DEAD_LETTER, TIMESTAMP
 
 MARGIN = 20

@@ -36,8 +36,8 @@ from rms_flows.beam import ledger
 from rms_flows.errors import DocumentError, FlowError, SinkError, SourceError
 from rms_flows.flow import live
 from rms_flows.flow.build import Choices, build
-from rms_flows.io.live import NOT_BEGUN, Position
 from rms_flows.io.log_sink import LogSink
+from rms_flows.io.position import NOT_BEGUN, Position
 from rms_flows.replay import replay
 from rms_flows.stream import Pace, run, stream
 
@@ -155,7 +155,7 @@ def test_what_is_found_in_several_sources_is_told_and_committed_before_they_end(
     seen = []
 
     def look():
-        known = ledger.load(home / "positions", {"a": 1, "b": 1, "c": 1})
+        known = ledger.load(home / "positions", {"a": Position(), "b": Position(), "c": Position()})
         found = folded(home / "out.ndjson") if (home / "out.ndjson").exists() else {}
         seen.append((len(named(found, "users")), *(one.place.position.row for one in known.values())))
 
@@ -216,7 +216,7 @@ def test_a_start_reads_no_more_than_can_still_matter(home):
     one = flow(sources[:1], [sigma("s", "a")], {"out": (["s"], "out.ndjson")})
     plan = build(one, home, home, Choices())
     run(plan, home / "positions", pace, fault=after(60, pace.stop))
-    known = ledger.load(home / "positions", {"a": 1})["a"]
+    known = ledger.load(home / "positions", {"a": Position()})["a"]
     line = known.place.settled - 5 * M
     start = known.before(line, 20 * M)
     behind = [time_of(event) for event in A[: start.row]]
@@ -238,7 +238,7 @@ def test_what_a_sink_did_not_flush_is_not_committed(home, replayed, monkeypatch)
         patch.setattr(LogSink, "flush", full)
         with pytest.raises(SinkError, match="no room"):
             streamed(home)
-    at = ledger.load(home / "positions", {"c": 1})["c"].place.position
+    at = ledger.load(home / "positions", {"c": Position()})["c"].place.position
     assert at.row <= len(lines(home / "all.ndjson"))
     streamed(home)
     assert folded(home / "out.ndjson") == replayed
@@ -393,7 +393,7 @@ def test_kill_9_at_any_moment_loses_no_alert_and_doubles_none(home, replayed, ki
 
 def test_positions_tell_of_what_is_committed(home):
     streamed(home)
-    known = ledger.load(home / "positions", {"a": 1, "b": 1, "c": 1})
+    known = ledger.load(home / "positions", {"a": Position(), "b": Position(), "c": Position()})
     assert {name: one.place.position for name, one in known.items()} == {
         "a": Position(0, len(A)),
         "b": Position(0, len(B)),

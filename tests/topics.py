@@ -120,6 +120,15 @@ def source(broker: str, topic: str, **options):
     return open_source(uri(broker, topic), base=Path(), options=Options(**options))
 
 
+def commit(broker: str, group: str, topic: str, offset: int) -> None:
+    """Commit for a group in the first partition."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": group})
+    try:
+        consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    finally:
+        consumer.close()
+
+
 def committed(broker: str, group: str, topic: str) -> Mapping[int, tuple[int, str]]:
     """Give what a group has committed: partition → offset and note."""
     consumer = Consumer({"bootstrap.servers": broker, "group.id": group})

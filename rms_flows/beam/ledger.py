@@ -15,22 +15,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from rms_flows.errors import SourceError
-from rms_flows.io.live import ENDED, NOT_BEGUN, Position
+from rms_flows.io.line import ENDED
+from rms_flows.io.position import NOT_BEGUN, At, Position
 from rms_flows.io.staging import publish, writing
 
 VERSION: Final = 1
 WRITE_EVERY: Final = 0.2
 """Seconds between two writes of the file of positions, unless told otherwise."""
 
-_TRAIL: Final = 1_000
-"""Places a source at most at which a restart can begin."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A position with what was settled there, microseconds."""
 
-    position: Position = field(default_factory=Position)
+    position: At = field(default_factory=Position)
     settled: int = NOT_BEGUN
 
 
@@ -41,18 +39,29 @@ class Known:
     Args:
         place: Up to here.
         trail: Places before it, rising: where a restart can begin.
+        first: Where the stream began: what lies before is never read.
     """
 
     place: Place = field(default_factory=Place)
     trail: list[Place] = field(default_factory=list)
+    first: At = field(default_factory=Position)
 
-    def before(self, line: int, lateness: int) -> Position:
+    @classmethod
+    def at(cls, first: At) -> Known:
+        """Begin somewhere."""
+        return cls(Place(first), first=first)
+
+    def before(self, line: int, lateness: int) -> At:
         """Give the last place before which no event is from `line`, microseconds, on."""
-        found = Position()
+        found = self.first
         for place in [*self.trail, self.place]:
-            if place.settled != NOT_BEGUN and place.settled + lateness < line:
-                found = place.position
+            found = _begin(place, found, line, lateness)
         return found
+
+
+def _begin(place: Place, before: At, line: int, lateness: int) -> At:
+    latest = NOT_BEGUN if place.settled == NOT_BEGUN else place.settled + lateness
+    return place.position.begin(before, line, latest)
 
 
 class Ledger:
@@ -64,6 +73,7 @@ class Ledger:
         lateness: Source → microseconds.
         needed: What was settled → the time from which on events still matter, for trimming.
         every: Seconds between two writes of the file.
+        begins: Source → where nothing of it has been read, if that is not `Position()`.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Ledger:
         lateness: Mapping[str, int],
         needed: Callable[[int], int] = lambda line: line,
         every: float = WRITE_EVERY,
+        begins: Mapping[str, At] = {},
     ) -> None:
         self._path = path
         self._owed = owed
@@ -80,11 +91,22 @@ class Ledger:
         self._needed = needed
         self._every = every
         self._waiting: dict[str, dict[int, tuple[Place, int]]] = {name: {} for name in owed}
-        self.known = {name: Known() for name in owed} if path is None else load(path, owed)
+        begun = {name: begins.get(name, Position()) for name in owed}
+        self.known = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
         self._written = 0.0
         self._changed = False
 
-    def issue(self, source: str, number: int, position: Position, settled: int) -> None:
+    def begin(self, source: str, first: At, place: Place) -> None:
+        """Say where a source begins that the file says nothing of."""
+        self.known[source] = Known(place, first=first)
+        self._changed = True
+
+    def committed(self, source: str) -> tuple[At, int]:
+        """Give up to where all is acknowledged, and what is settled there."""
+        place = self.known[source].place
+        return place.position, place.settled
+
+    def issue(self, source: str, number: int, position: At, settled: int) -> None:
         """Note that a batch is on its way; what was committed before a restart is not noted again."""
         self._waiting[source][number] = (Place(position, settled), self._owed[source])
         if not self._owed[source]:
@@ -104,7 +126,7 @@ class Ledger:
             if owed:
                 break
             del waiting[number]
-            if place.position > known.place.position:
+            if place.position.beyond(known.place.position):
                 known.trail.append(known.place)
                 known.place = place
                 self._changed = True
@@ -112,19 +134,26 @@ class Ledger:
                 known.place = place  # time went on without an event; what ended may grow
                 self._changed = True
         self._trim(known, self._lateness[source])
-        if time.monotonic() - self._written > self._every:
-            self.write()
+        self.write_when_due()
 
     def _trim(self, known: Known, lateness: int) -> None:
         line = self._needed(self.settled())
-        while len(known.trail) > 1 and known.trail[1].settled + lateness < line:
+        while len(known.trail) > 1:
+            first, second = known.trail[0].position, known.trail[1]
+            if _begin(second, first, line, lateness) != second.position:
+                break
             known.trail.pop(0)
-        if len(known.trail) > _TRAIL:
+        if len(known.trail) > known.place.position.TRAIL:
             del known.trail[1::2]  # a restart then begins a little earlier
 
     def settled(self) -> int:
         """Give what is settled in all sources that are committed."""
         return min((one.place.settled for one in self.known.values()), default=NOT_BEGUN)
+
+    def write_when_due(self) -> None:
+        """Write the positions where it is time to; also called while nothing comes."""
+        if time.monotonic() - self._written > self._every:
+            self.write()
 
     def write(self) -> None:
         """Write the positions, whole or not at all."""
@@ -133,7 +162,11 @@ class Ledger:
         data = {
             "version": VERSION,
             "sources": {
-                name: {"at": _plain(one.place), "trail": [_plain(place) for place in one.trail]}
+                name: {
+                    "first": one.first.plain(),
+                    "at": _plain(one.place),
+                    "trail": [_plain(place) for place in one.trail],
+                }
                 for name, one in self.known.items()
             },
         }
@@ -144,19 +177,26 @@ class Ledger:
         self._written, self._changed = time.monotonic(), False
 
 
-def load(path: Path, sources: Mapping[str, int]) -> dict[str, Known]:
+def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
     """Read a file of positions; one that isn't there is a beginning.
 
+    Args:
+        path: The file.
+        sources: Source → where nothing of it has been read.
+
     Raises:
-        SourceError: It is damaged, or of another version.
+        SourceError: It is damaged, of another version, or of other kinds of sources.
     """
-    known = {name: Known() for name in sources}
+    known = {name: Known.at(at) for name, at in sources.items()}
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         versions = {VERSION: data["sources"]}
         for name, one in versions[data["version"]].items():
             if name in known:
-                known[name] = Known(_place(one["at"]), [_place(place) for place in one["trail"]])
+                kind = type(sources[name])
+                first = kind.of(one["first"]) if "first" in one else sources[name]
+                trail = [_place(place, kind) for place in one["trail"]]
+                known[name] = Known(_place(one["at"], kind), trail, first)
     except FileNotFoundError:
         return known
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -168,11 +208,10 @@ def load(path: Path, sources: Mapping[str, int]) -> dict[str, Known]:
     return known
 
 
-def _plain(place: Place) -> list[int]:
-    at = place.position
-    return [at.fragment, at.row, at.dead, place.settled]
+def _plain(place: Place) -> list[Any]:
+    return [*place.position.plain(), place.settled]
 
 
-def _place(plain: list[int]) -> Place:
-    fragment, row, dead, settled = map(int, plain)
-    return Place(Position(fragment, row, dead), settled)
+def _place(plain: list[Any], kind: type[At]) -> Place:
+    *at, settled = plain
+    return Place(kind.of(at), int(settled))

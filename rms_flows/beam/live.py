@@ -25,7 +25,8 @@ from rms_flows.beam import account
 from rms_flows.beam.reading import LIVE, Mark, mark_of, marked
 from rms_flows.beam.sinks import unwanted
 from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
-from rms_flows.io.live import ENDED, NOT_BEGUN
+from rms_flows.io.line import ENDED
+from rms_flows.io.position import NOT_BEGUN
 from rms_flows.processors.contract import Given, Stateful
 
 Function = Callable[[pa.RecordBatch], pa.RecordBatch]

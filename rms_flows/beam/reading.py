@@ -19,7 +19,8 @@ import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
 from rms_flows.beam.ledger import Ledger
 from rms_flows.io.contract import Log
-from rms_flows.io.live import Reading, Taken, letters
+from rms_flows.io.line import Taken
+from rms_flows.io.live import Reading, letters
 
 _MARK: Final = b"rms.mark"
 
@@ -159,6 +160,7 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             if taken is None:
                 tracker.try_claim(_OVER)
                 return
+            live.ledger.write_when_due()
             if taken.new:
                 if not tracker.try_claim(live.number):
                     raise RuntimeError("a reader was split")

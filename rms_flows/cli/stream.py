@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rms_flows.cli import options
+
+if TYPE_CHECKING:
+    from rms_flows.stream import Pace
 
 EPILOG = """Examples:
 
@@ -21,6 +25,8 @@ rms stream smart-home.yaml --source backend-auth=auth.log?year=2026 --rate 1000 
 rms stream smart-home.yaml --source backend-auth=follow:/var/log/auth.log?year=2026
 
 rms stream smart-home.yaml --source 'backend-auth=follow:elasticsearch://es1/filebeat-*'
+
+rms stream smart-home.yaml --source 'backend-auth=kafka://broker:9092/auth?year=2026' --from latest
 """
 
 
@@ -42,6 +48,15 @@ def stream(
         list[str] | None, typer.Option("--sink", metavar="ID=URI", help="Append this sink to another file.")
     ] = None,
     folder: options.Folder = None,
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="Where topics begin for which there are no positions: earliest, latest, a time, or "
+            "committed, where the flow's group is.",
+        ),
+    ] = "committed",
     rate: Annotated[
         float | None,
         typer.Option("--rate", min=0.001, help="Events a second; as fast as it goes unless told."),
@@ -57,20 +72,20 @@ def stream(
     strict: options.Strict = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run a flow as a stream over its archives, with the reports of a replay, id for id.
+    """Run a flow as a stream, with the reports of a replay, id for id.
 
-    A source follow:FILE is read as it grows. Sinks are appended to; of reports with one id the highest
-    revision counts. Stopped by Ctrl-C or SIGTERM it ends the batch under way; killed, it goes on from what
-    was committed, and loses nothing.
+    A source is read from what its live: names, else its archive; follow:FILE as it grows, kafka://HOST/TOPIC
+    as messages come. Sinks are appended to; of reports with one id the highest revision
+    counts. Stopped by Ctrl-C or SIGTERM it ends the batch under way, a second signal ends it at once; killed,
+    it goes on from what was committed, and loses nothing.
     """
     del engine  # there is one so far
     from rms_flows.model import load_orchestrator
-    from rms_flows.stream import Pace
+    from rms_flows.stream import PLACES, Pace
     from rms_flows.stream import stream as run
 
     pace = Pace(batch, rate, bundle, shards)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: pace.stop())
+    _stop_by_signal(pace)
     done = run(
         load_orchestrator(flow),
         folder=flow.parent,
@@ -80,6 +95,8 @@ def stream(
         sinks=options.pairs(sink or [], "--sink"),
         dead_letters=dead_letters,
         pace=pace,
+        begin=start if start in PLACES else options.moment(start, "--from") or "",
+        say=partial(typer.echo, err=True),
     )
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False))
@@ -94,3 +111,14 @@ def stream(
         typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
     if strict and (done.dead_letters or done.notes):
         raise typer.Exit(1)
+
+
+def _stop_by_signal(pace: Pace) -> None:
+    """End the stream in order at the first signal, and at once at the second."""
+
+    def stop(number: int, _frame: object) -> None:
+        pace.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -92,7 +92,9 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     dead_letters = _dead_letters(flow, data_folder, choices)
     beside = _on_disk(dead_letters)
     return Plan(
-        sources=tuple(_source(one, data_folder, choices, requests[one.id]) for one in flow.sources),
+        sources=tuple(
+            _source(one, data_folder, choices, requests[one.id], flow.orchestrator) for one in flow.sources
+        ),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
         dead_letters=dead_letters,
@@ -200,17 +202,21 @@ def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
                 )
 
 
-def _source(source: Source, folder: Path, choices: Choices, request: Request) -> SourceStage:
+def _source(source: Source, folder: Path, choices: Choices, request: Request, flow: str) -> SourceStage:
     chosen = choices.sources.get(source.id)
-    place = chosen or source.archive
+    place = chosen or (source.live if choices.endless else None) or source.archive
     if place is None:
         raise DocumentError(
             f"the source {source.id!r} has no archive to replay",
             remedy=f"give it archive:, or --source {source.id}=URI",
         )
-    base = Path() if chosen else folder
     opened = open_source(
-        place, base=base, options=_options(source), confined=not chosen, endless=choices.endless
+        place,
+        base=Path() if chosen else folder,
+        options=_options(source),
+        confined=not chosen,
+        endless=choices.endless,
+        group=f"rms.{flow}.{source.id}",
     )
     lateness = microseconds(source.lateness)
     idle = microseconds(source.idle) if opened.endless else None

@@ -13,7 +13,7 @@ from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.elasticsearch.source import ElasticsearchSource
 from rms_flows.io.files import FileSource
 from rms_flows.io.follow import FollowSource
-from rms_flows.io.kafka import address as kafka
+from rms_flows.io.kafka.address import address as kafka_address
 from rms_flows.io.kafka.sink import KafkaSink
 from rms_flows.io.kafka.source import KafkaSource
 from rms_flows.io.lines import lines, reports_as
@@ -30,7 +30,13 @@ _COMPRESSED = (".gz", ".zst")
 
 
 def open_source(
-    uri: str, *, base: Path, options: Options | None = None, confined: bool = False, endless: bool = False
+    uri: str,
+    *,
+    base: Path,
+    options: Options | None = None,
+    confined: bool = False,
+    endless: bool = False,
+    group: str = "rms",
 ) -> Source:
     """Open what a URI names for reading; nothing is read yet.
 
@@ -41,6 +47,7 @@ def open_source(
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
         endless: It may be one that never ends.
+        group: Under which a stream over Kafka commits.
 
     Raises:
         DocumentError: The URI is none, or its scheme has no adapter.
@@ -65,7 +72,7 @@ def open_source(
     if address.scheme in _ELASTIC:
         return ElasticsearchSource(elastic.address(address, pattern=True), known)
     if address.scheme == "kafka":
-        return KafkaSource(kafka.address(address, several=True), known)
+        return KafkaSource(kafka_address(address, several=True), known, group, endless)
     raise DocumentError(
         f"nothing can read {address.scheme!r}",
         where=uri,
@@ -134,7 +141,7 @@ def open_sink(
 
 def _remote_sink(place: uris.Address, form: str) -> Sink:
     if place.scheme == "kafka":
-        return KafkaSink(kafka.address(place), reports_as(form, place.uri))
+        return KafkaSink(kafka_address(place), reports_as(form, place.uri))
     if form != "ecs":
         raise DocumentError(
             f"the repository keeps ECS documents, not {form!r}", where=place.uri, remedy="take as= off"

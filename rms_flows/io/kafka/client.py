@@ -91,11 +91,11 @@ class Reader(Protocol):
     All but `poll` and `commit` wait for an answer and raise the error of the client, see `Client`.
     """
 
-    def partitions(self) -> list[Spot]:
-        """List the partitions of all topics."""
+    def partitions(self, seconds: float | None = None) -> list[Spot]:
+        """List the partitions of all topics; waits so long, or as long as it takes at a start."""
 
-    def bounds(self, spots: Sequence[Spot]) -> dict[Spot, Bounds]:
-        """Ask what partitions hold now."""
+    def bounds(self, spots: Sequence[Spot], seconds: float | None = None) -> dict[Spot, Bounds]:
+        """Ask what partitions hold now; waits so long, or `ANSWER`."""
 
     def since(self, spots: Sequence[Spot], stamp: int) -> dict[Spot, int]:
         """Ask for the first offset of this time (milliseconds) or later, the end where there is none."""

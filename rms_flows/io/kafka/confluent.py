@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._metadata import TopicMetadata
@@ -27,6 +35,7 @@ from rms_flows.io.kafka.client import (
     Headers,
     Messages,
     Spot,
+    barred,
     gone,
     undelivered,
     unknown,
@@ -110,7 +119,10 @@ class _Connection:
             raise self._trouble(failure.args[0]) from None
 
     def _answer(self, client: Consumer | AdminClient, topic: str) -> TopicMetadata:
-        """Ask for a topic until there is an answer, or it is clear why there will be none."""
+        """Ask for a topic until there is an answer, or it is clear why there will be none.
+
+        Only before anything is assigned: what a poll gives here is lost.
+        """
         end = time.monotonic() + ANSWER
         while True:
             with self._told():
@@ -118,10 +130,7 @@ class _Connection:
                     return client.list_topics(topic, timeout=1).topics[topic]
                 except KafkaException:
                     client.poll(0)  # lets it say why
-                    said = self._said.lower()
-                    if time.monotonic() > end or any(
-                        word in said for word in ("authentication", "sasl", "ssl")
-                    ):
+                    if time.monotonic() > end or barred(self._said):
                         raise
 
     def _trouble(self, error: KafkaError) -> RmsError:
@@ -144,34 +153,46 @@ class ConfluentReader(_Connection):
         self._consumer = Consumer(self._settings({**_READING, "group.id": group}))
         self._reached: dict[Spot, int] = {}
 
-    def partitions(self) -> list[Spot]:
+    def partitions(self, seconds: float | None = None) -> list[Spot]:
         """See `Reader.partitions`."""
         found = []
         for topic in self._address.topics:
-            told = self._answer(self._consumer, topic)
+            told = self._topic(topic, seconds)
             if told.error is not None:
                 raise self._trouble(told.error)
             found += [Spot(topic, number) for number in sorted(told.partitions)]
         return found
 
-    def bounds(self, spots: Sequence[Spot]) -> dict[Spot, Bounds]:
-        """See `Reader.bounds`."""
+    def _topic(self, topic: str, seconds: float | None) -> TopicMetadata:
+        if seconds is None:
+            return self._answer(self._consumer, topic)
         with self._told():
-            return {
-                spot: Bounds(*self._consumer.get_watermark_offsets(TopicPartition(*spot), timeout=ANSWER))
-                for spot in spots
-            }
+            told: TopicMetadata = self._consumer.list_topics(topic, timeout=seconds).topics[topic]
+            return told
+
+    def bounds(self, spots: Sequence[Spot], seconds: float | None = None) -> dict[Spot, Bounds]:
+        """See `Reader.bounds`."""
+        first, last = (self._offsets(spots, at, seconds or ANSWER) for at in (OFFSET_BEGINNING, OFFSET_END))
+        return {spot: Bounds(first[spot], last[spot]) for spot in spots}
+
+    def _offsets(self, spots: Sequence[Spot], stamp: int, seconds: float) -> dict[Spot, int]:
+        """Ask for the first offsets of a time, or for a logical one; -1 where there is none."""
+        if not spots:
+            return {}
+        with self._told():
+            told = self._consumer.offsets_for_times(
+                [TopicPartition(*spot, stamp) for spot in spots], timeout=seconds
+            )
+        for one in told:
+            if one.error is not None:
+                raise self._trouble(one.error)
+        return {Spot(one.topic, one.partition): one.offset for one in told}
 
     def since(self, spots: Sequence[Spot], stamp: int) -> dict[Spot, int]:
         """See `Reader.since`."""
-        with self._told():
-            asked = [TopicPartition(*spot, stamp) for spot in spots]
-            found = {
-                Spot(one.topic, one.partition): one.offset
-                for one in self._consumer.offsets_for_times(asked, timeout=ANSWER)
-            }
-        behind = self.bounds([spot for spot, offset in found.items() if offset < 0])
-        return {spot: behind[spot].last if spot in behind else offset for spot, offset in found.items()}
+        found = self._offsets(spots, max(stamp, 0), ANSWER)
+        behind = self._offsets([spot for spot, offset in found.items() if offset < 0], OFFSET_END, ANSWER)
+        return {**found, **behind}
 
     def committed(self, spots: Sequence[Spot]) -> dict[Spot, Committed]:
         """See `Reader.committed`."""

@@ -42,6 +42,7 @@ _READING: Final[Mapping[str, Any]] = {
     "isolation_level": "read_committed",
     "allow_auto_create_topics": False,
     "fetch_max_wait_ms": 100,
+    "metadata_max_age_ms": 5_000,  # so new partitions are found
     "metrics_enabled": False,
 }
 _WRITING: Final[Mapping[str, Any]] = {
@@ -140,8 +141,9 @@ class PureReader(_Connection):
             self._consumer = KafkaConsumer(**self._settings({**_READING, "group_id": group}))
         self._reached: dict[Spot, int] = {}
 
-    def partitions(self) -> list[Spot]:
-        """See `Reader.partitions`."""
+    def partitions(self, seconds: float | None = None) -> list[Spot]:
+        """See `Reader.partitions`; what it knows is renewed beside it."""
+        del seconds
         found = []
         for topic in self._address.topics:
             with self._told():
@@ -151,14 +153,15 @@ class PureReader(_Connection):
             found += [Spot(topic, number) for number in sorted(numbers)]
         return found
 
-    def bounds(self, spots: Sequence[Spot]) -> dict[Spot, Bounds]:
+    def bounds(self, spots: Sequence[Spot], seconds: float | None = None) -> dict[Spot, Bounds]:
         """See `Reader.bounds`."""
         if not spots:
             return {}
         places = [TopicPartition(*spot) for spot in spots]
+        wait = int((seconds or ANSWER) * _MILLISECONDS)
         with self._told():
-            first = self._consumer.beginning_offsets(places, int(ANSWER * _MILLISECONDS))
-            last = self._consumer.end_offsets(places, int(ANSWER * _MILLISECONDS))
+            first = self._consumer.beginning_offsets(places, wait)
+            last = self._consumer.end_offsets(places, wait)
         return {Spot(*place): Bounds(first[place], last[place]) for place in places}
 
     def since(self, spots: Sequence[Spot], stamp: int) -> dict[Spot, int]:

@@ -46,6 +46,11 @@ class KafkaSink:
         self.uri = address.uri
         self._write = write
 
+    @property
+    def said(self) -> str:
+        """What a person is told at the start; raises SinkError where there is no client."""
+        return self._client().said
+
     def prepare(self) -> None:
         """See that brokers answer and have the topic, or make it; raises SinkError."""
         self._client().writer().close()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from rms_flows.decode import FORMATS, format_named, guess
@@ -14,8 +15,11 @@ from rms_flows.decode.driver import Inlet
 from rms_flows.errors import DocumentError, SourceError
 from rms_flows.io.contract import Fragment, Request
 from rms_flows.io.kafka.address import Address
+from rms_flows.io.kafka.begin import first
 from rms_flows.io.kafka.client import Bounds, Client, Messages, Reader, Spot
 from rms_flows.io.kafka.frames import framed
+from rms_flows.io.line import Feed, Line, Start
+from rms_flows.io.position import Offsets
 
 ROWS: Final = 10_000
 """Messages of a batch at most."""
@@ -69,12 +73,33 @@ class KafkaSource:
         """The address; it holds no secrets."""
         return self.address.uri
 
+    @property
+    def said(self) -> str:
+        """What a person is told at the start; raises SourceError where there is no client."""
+        return Client(self.address, SourceError).said
+
     def columns(self) -> None:
         """Know nothing: what messages hold is seen when they are read."""
 
     def connect(self) -> Reader:
         """Make a reader; raises SourceError."""
         return Client(self.address, SourceError).reader(self.group)
+
+    @property
+    def begins(self) -> Offsets:
+        """See `line.Lined`."""
+        return Offsets()
+
+    def line(self, feed: Feed, rows: int) -> Line:
+        """See `line.Lined`."""
+        from rms_flows.io.kafka.line import KafkaLine  # noqa: PLC0415  it reads this module
+
+        return KafkaLine(self, feed, rows)
+
+    def first(self, begin: str | datetime) -> Start:
+        """See `line.Lined`; raises SourceError."""
+        with closing(self.connect()) as reader:
+            return first(reader, begin)
 
     def fragments(self, request: Request) -> list[Fragment]:
         """List ranges of offsets up to what is there now; raises SourceError.
