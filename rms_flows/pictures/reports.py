@@ -20,6 +20,13 @@ BINS: Final = 60
 _SPARSE: Final = {"labelOverlap": True, "labelSeparation": 8}
 """Times on an axis don't touch."""
 
+_GRAVE: Final = f"indexof({list(LEVELS)}, datum.level)"
+_ORDER: Final = "grave:Q"
+"""Bars are stacked from grave to light."""
+
+_ROW: Final = 20
+"""Height of a bar or row with what is around it; said, as a page can't fit pictures whose height isn't."""
+
 TACTICS: Final = (
     "reconnaissance",
     "resource-development",
@@ -63,9 +70,10 @@ def timeline(reports: pa.Table) -> Picture:
             y=alt.Y("reports:Q", stack=True, title="reports"),
             x2="end:T",
             color=level,
-            order="level:N",
+            order=_ORDER,
             tooltip=tooltip,
         )
+        .transform_calculate(grave=_GRAVE)
     )
     near = bars.properties(data=alt.Data(values=close), height=150).encode(
         x=alt.X(
@@ -125,9 +133,11 @@ def groups(reports: pa.Table, column: str, label: str, *, legend: bool = True) -
                 axis=alt.Axis(labelLimit=240),
             ),
             color=by_level(alt, alt.Legend(orient="top", title=None) if legend else None),
-            order=alt.Order("level:N"),
+            order=_ORDER,
             tooltip=[f"{label}:N", "level:N", "reports:Q"],
         )
+        .transform_calculate(grave=_GRAVE)
+        .properties(height=_ROW * len({one[label] for one in values}))
     )
     return Picture(chart, f"{reports.num_rows:,} threat reports by {label}: most of {order[0]}")
 
@@ -145,7 +155,7 @@ def heat(reports: pa.Table) -> Picture:
         "hour:O",
         scale=alt.Scale(domain=list(range(24))),
         title="hour of the day (UTC)",
-        axis=alt.Axis(labelAngle=0),
+        axis=alt.Axis(labelAngle=0, labelOverlap=True),
     )
     chart = (
         alt.Chart(alt.Data(values=values))
@@ -156,6 +166,7 @@ def heat(reports: pa.Table) -> Picture:
             color=counted(alt, "reports"),
             tooltip=["rule:N", "hour:O", "reports:Q"],
         )
+        .properties(height=_ROW * len(order))
     )
     return Picture(chart, f"{reports.num_rows:,} threat reports by hour of the day and rule")
 
@@ -196,6 +207,7 @@ def tactics(reports: pa.Table) -> Picture:
             color=counted(alt, "reports"),
             tooltip=["tactic:N", "technique:N", "reports:Q"],
         )
+        .properties(height=_ROW * len({one["technique"] for one in values}))
     )
     return Picture(
         chart,
@@ -204,12 +216,16 @@ def tactics(reports: pa.Table) -> Picture:
 
 
 def page(reports: pa.Table) -> dict[str, tuple[str, Picture]]:
-    """Give the pictures of a page of reports, at least one: name → heading and picture."""
-    return {
+    """Give the pictures of a page of reports, at least one: name → heading and picture.
+
+    Tactics are left out where no rule names one.
+    """
+    spoken = tactics(reports)
+    drawn = {
         "time": ("Over time", timeline(reports)),
         "level": ("By level", groups(reports, "rule.level", "level", legend=False)),
         "rule": ("By rule", groups(reports, "rule.name", "rule", legend=False)),
         "source": ("By source", groups(reports, "rms.source", "source", legend=False)),
         "heat": ("By hour of the day", heat(reports)),
-        "tactics": ("By ATT&CK tactic", tactics(reports)),
     }
+    return drawn | ({"tactics": ("By ATT&CK tactic", spoken)} if spoken.points else {})

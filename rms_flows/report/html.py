@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from rms_flows.pictures.reports import page as pictures
 from rms_flows.pictures.theme import COLORS, LEVELS
+from rms_flows.report.script import DRAW, FILTER
 
 ROWS: Final = 1_000
 """Most reports in the page's table, the newest."""
@@ -36,21 +37,17 @@ th { position: sticky; top: 0; background: var(--band); } td { overflow-wrap: an
 .time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .level { padding: 0 .45rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
 code { font-size: .85em; } details summary { cursor: pointer; }
+.filters { display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; align-items: end; margin: .5rem 0 1rem; }
+.filters label { display: grid; font-size: .8rem; color: var(--soft); }
+.filters :is(select, input) { font: inherit; font-size: .9rem; color: var(--text); background: var(--band);
+  border: 1px solid var(--soft); border-radius: .3rem; padding: .2rem .4rem; max-width: 16rem; }
+@media print { body { margin: 0; max-width: none; } .filters { display: none; } th { position: static; }
+  tr, .pictures > div { break-inside: avoid; } }
 """
 _LEVEL_STYLE: Final = "".join(
     f".{level} {{ background: color-mix(in srgb, {color} 78%, black); }}\n"
     for level, color in zip(LEVELS, COLORS, strict=True)
 )
-
-
-_DRAW: Final = """
-const fitted = (spec, width) => spec.vconcat
-  ? {...spec, vconcat: spec.vconcat.map(view => ({...view, width: width - 80}))}
-  : {...spec, width, autosize: {type: "fit-x", contains: "padding"}};
-for (const [name, spec] of Object.entries(specs)) {
-  const place = document.getElementById(`chart-${name}`);
-  vegaEmbed(place, fitted(spec, place.clientWidth), {actions: false, renderer: "svg"});
-}"""
 
 
 def write_html(reports: pa.Table, path: Path, *, title: str) -> None:
@@ -129,7 +126,7 @@ def _pictures(reports: pa.Table) -> Iterator[str]:
     yield '<script type="module">'
     yield vl_convert.javascript_bundle().replace("</script", "<\\/script")  # type: ignore[call-arg]  # has a default
     yield f"const specs = {_script({name: picture.spec for name, (_, picture) in drawn.items()})};"
-    yield _DRAW
+    yield DRAW
     yield "</script>"
 
 
@@ -143,10 +140,29 @@ def _table(reports: pa.Table) -> Iterator[str]:
     yield "<h2>Reports</h2>"
     if shown.num_rows < reports.num_rows:
         yield f'<p class="soft">The newest {shown.num_rows:,} of {reports.num_rows:,}.</p>'
+    rows = list(reversed(shown.to_pylist()))
+    yield from _filters(rows)
     heads = ("time (UTC)", "level", "rule", "source", "what", "from", "evidence")
-    yield f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>"
-    yield from map(_row, reversed(shown.to_pylist()))
-    yield "</tbody></table>"
+    head = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    yield f"<table><thead><tr>{head}</tr></thead><tbody>"
+    yield from map(_row, rows)
+    yield f'</tbody></table><script type="module">{FILTER}</script>'
+
+
+_FILTERS: Final = {"level": "rule.level", "rule": "rule.name", "source": "rms.source"}
+"""What the table is filtered by, as pictures call it, and its column."""
+
+
+def _filters(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Write the controls that choose rows; a click on a picture sets them too."""
+    yield '<form class="filters" id="filters" role="search" aria-label="Filter the reports">'
+    for name, column in _FILTERS.items():
+        found = {row[column] for row in rows if row[column]}
+        known = [one for one in LEVELS if one in found] if name == "level" else sorted(found)
+        options = "".join(f'<option value="{escape(one)}">{escape(one)}</option>' for one in known)
+        yield f'<label>{name}<select name="{name}"><option value="">all</option>{options}</select></label>'
+    yield '<label>text<input type="search" name="text"></label>'
+    yield f'<output name="shown" aria-live="polite">{len(rows):,} of {len(rows):,} shown</output></form>'
 
 
 def _row(report: dict[str, Any]) -> str:
@@ -170,7 +186,8 @@ def _row(report: dict[str, Any]) -> str:
         f"<td>{_shown(report['rms.request_source'])}</td>",
         f"<td><details><summary>{events}</summary>{ids}</details></td>",
     )
-    return f"<tr>{''.join(cells)}</tr>"
+    said = "".join(f' data-{name}="{_shown(report[column])}"' for name, column in _FILTERS.items())
+    return f"<tr{said}>{''.join(cells)}</tr>"
 
 
 def _shown(text: str | None) -> str:
