@@ -194,7 +194,8 @@ def test_a_red_index_is_told_before_work_begins(elasticsearch_node):
 
 
 def test_an_index_that_turns_red_while_it_is_written_ends_the_run(elasticsearch_node, monkeypatch):
-    monkeypatch.setitem(bulk._QUERY, "timeout", "100ms")
+    for asked in (bulk._BRIEFLY, bulk._EACH):
+        monkeypatch.setitem(asked, "timeout", "100ms")
     here = repository.cluster(elasticsearch_node)
     nowhere = {"settings": {"index.routing.allocation.require._name": "nobody"}}
     here.call("PUT", "/sink-redder-1970.01.01", nowhere, {"wait_for_active_shards": "0", "timeout": "1s"})
@@ -228,7 +229,7 @@ def test_new_fields_that_a_busy_cluster_has_no_time_for_are_tried_again(
         if path == "/_bulk" and not answers:
             failed = {"create": {"status": 500, "error": {"type": "mapper_exception", "reason": reason}}}
             answers.append(failed)
-            return Answer(200, json.dumps({"items": [failed]}).encode())
+            return Answer(200, json.dumps({"errors": True, "items": [failed]}).encode())
         return call(self, method, path, *rest, **options)
 
     monkeypatch.setattr(Cluster, "call", busy)

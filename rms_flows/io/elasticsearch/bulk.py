@@ -34,9 +34,13 @@ IN_FLIGHT: Final = 2
 REFUSED: Final = "refused"
 """`error.type` of their dead letters."""
 
-_QUERY: Final = {
-    "filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by",
+_BRIEFLY: Final = {
+    "filter_path": "errors",
     "timeout": "10s",  # for a shard that is not there; what waits is tried again here
+}
+"""Asks whether all went well: to tell it of each document takes a sixth of the time of writing it."""
+_EACH: Final = _BRIEFLY | {
+    "filter_path": "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by"
 }
 _TOO_LARGE: Final = 413
 _STORED: Final = frozenset({200, 201, 409})
@@ -60,8 +64,9 @@ def _passes(item: _Item) -> bool:
     return item.status in PASSING or (item.error is not None and item.error.reason == _MAPPING)
 
 
-class _Items(msgspec.Struct):
-    items: list[dict[str, _Item]]
+class _Told(msgspec.Struct):
+    errors: bool
+    items: list[dict[str, _Item]] | None = None
 
 
 class Bulk:
@@ -82,6 +87,7 @@ class Bulk:
         self._size = 0
         self._since = 0.0
         self._under_way: deque[Future[pa.RecordBatch]] = deque()
+        self._ask = _BRIEFLY
 
     def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Take a batch; give what was refused meanwhile (`schema.DEAD_LETTER`).
@@ -143,12 +149,18 @@ class Bulk:
         pause = 0.1
         while rows.num_rows:
             answer = self._cluster.call(
-                "POST", "/_bulk", _body(rows), _QUERY, accept=(_TOO_LARGE,), form=NDJSON
+                "POST", "/_bulk", _body(rows), self._ask, accept=(_TOO_LARGE,), form=NDJSON
             )
             if answer.status == _TOO_LARGE:
                 yield from self._too_large(rows, answer)
                 return
-            items = [item for one in answer.json(_Items).items for item in one.values()]
+            told = answer.json(_Told)
+            self._ask = _EACH if told.errors else _BRIEFLY  # what is stored twice is so for all, mostly
+            if not told.errors:
+                return
+            if told.items is None:
+                continue  # once more, to be told of each
+            items = [item for one in told.items for item in one.values()]
             refused = [at for at, item in enumerate(items) if item.status in _REFUSED]
             if refused:
                 yield _letters(rows.take(pa.array(refused)), [items[at] for at in refused])
