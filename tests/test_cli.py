@@ -129,9 +129,17 @@ def test_detect_prints_what_it_found_where_no_sink_is_named(home, rms):
     with Path("in.ndjson").open("a") as handle:
         handle.write("oops\n")
     err = rms("detect", "rules", "--in", "in.ndjson")[2]  # nothing is lost where only a table is wanted
-    assert "1 records could not be processed (1 json): detect.dead-letters.ndjson" in err
+    assert "1 records could not be processed (1 json): detect.dead-letters.ndjson\n  in.ndjson#" in err
+    assert ": not JSON: " in err
     assert json.loads(Path("detect.dead-letters.ndjson").read_text())["event.original"] == "b29wcw=="
     assert "rms-" not in err
+
+
+def test_who_finds_nothing_is_told_where_to_look(home, rms):
+    Path("in.ndjson").write_text('{"@timestamp": 0, "a": "nothing"}\n')
+    code, out, _ = rms("detect", "rules", "--in", "in.ndjson")
+    assert code == 0
+    assert out.endswith("rms rules explain RULES --event SOURCE shows how a rule sees an event\n")
 
 
 def test_archive_then_detect_over_it(home, rms):

@@ -22,7 +22,10 @@ COMMANDS = [
 
 
 def test_its_commands_run(tmp_path):
-    flow = next(text for kind, text in BLOCKS if kind == "yaml")
+    [events] = [text for kind, text in BLOCKS if kind == "json"]
+    rule, flow = (text for kind, text in BLOCKS if kind == "yaml")
+    (tmp_path / "locks.ndjson").write_text(3 * events)
+    (tmp_path / "wrong_pin.yml").write_text(rule)
     (tmp_path / "my-home.yaml").write_text(flow)
     (tmp_path / "rules").mkdir()
     for rule in (ROOT / "datasets/rules").iterdir():
@@ -38,6 +41,7 @@ def test_its_commands_run(tmp_path):
             shell, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "0 threat reports" not in done.stdout
     assert (tmp_path / "reports.ndjson").stat().st_size
     assert (tmp_path / "report.html").stat().st_size
 

@@ -129,10 +129,21 @@ def _lines(summary: Summary, *, printed: bool) -> Iterator[str]:
     if summary.dead_letters:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.dead_letters.items())
         yield f"{summary.dead:,} records could not be processed ({reasons}): {summary.dead_letters_uri}"
+        yield from _first_letter(summary.dead_letters_uri or "")
     shown = summary.notes[:NOTES]
     yield from shown
     if len(summary.notes) > len(shown):
         yield f"and {len(summary.notes) - len(shown):,} more such notes; --json lists them all"
+
+
+def _first_letter(uri: str) -> Iterator[str]:
+    """Say of one record why it could not be processed, and how to mend that."""
+    path = Path(uri)
+    if path.suffix == ".ndjson" and path.is_file():
+        with path.open("rb") as lines:
+            letter = json.loads(next(lines, b"{}"))
+        if "error.message" in letter:
+            yield f"  {letter.get('rms.origin', 'the first')}: {letter['error.message']}"
 
 
 NOTES = 10
@@ -157,6 +168,8 @@ def reports(path: Path) -> None:
         # Text, because what an attacker wrote must not be read as markup.
         table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in columns))
     Console().print(table)
+    if not found.num_rows:
+        typer.echo("rms rules explain RULES --event SOURCE shows how a rule sees an event")
     if found.num_rows > ROWS:
         typer.echo(f"the last {ROWS} are shown; --out keeps them all")
 
