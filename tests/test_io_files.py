@@ -272,7 +272,10 @@ def test_wrong_uris_of_sources(text, match):
     ("text", "match"),
     [
         ("out.csv", "nothing can write this; name a file that ends in .ndjson, parquet:FOLDER, elastic"),
-        ("out.ndjson?as=xml", "reports can't be written as 'xml'; as= ecs or iotac"),
+        (
+            "out.ndjson?as=xml",
+            "reports can't be written as 'xml'; as= ecs or iotac or iotac-strict or ocsf or stix",
+        ),
         ("out.ndjson?to=x", "no option is called 'to'; a sink takes as="),
         ("http://localhost/x", "nothing can write this"),
     ],

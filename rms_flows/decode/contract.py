@@ -68,6 +68,7 @@ class Options:
         max_record: Longest record in bytes; a longer one is a dead letter.
         max_ahead: Microseconds that an event may be later than its reception, where that is known; one that
             is more so is a dead letter.
+        swapped_roles: IoTAC: the producer names the victim as `requestSource` and the attacker as monitored.
     """
 
     format: str | None = None
@@ -80,6 +81,7 @@ class Options:
     keep_original: bool = False
     max_record: int = 16 * 1024 * 1024
     max_ahead: int = 300_000_000
+    swapped_roles: bool = False
 
 
 @dataclass(frozen=True, slots=True)

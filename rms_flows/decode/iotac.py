@@ -72,9 +72,23 @@ class IotacDecoder:
             parsed.columns[name] = pa.array([_text(_value(row, keys)) for row in rows], pa.string())
         for name, keys in _LISTS.items():
             parsed.columns[name] = pa.array([_texts(_value(row, keys)) for row in rows], TEXTS)
+        if self._options.swapped_roles:
+            _swap(parsed.columns)
         measured = [_measurements(_value(row, ("measurement", "measurements"))) for row in rows]
         parsed.columns["rms.measurement"] = pa.array(measured, MEASUREMENTS)
         parsed.columns["event.dataset"] = pa.repeat("iotac.threat_report", len(rows))
+
+
+def _swap(columns: dict[str, pa.Array]) -> None:
+    """Put attacker and victim where they belong; of several attackers the first is the source of requests."""
+    attackers, victims = columns["rms.monitored_asset_ip"], columns["rms.request_source"]
+    columns["related.ip"] = attackers
+    columns["rms.request_source"] = pa.array(
+        [(one or [None])[0] for one in attackers.to_pylist()], pa.string()
+    )
+    columns["rms.monitored_asset_ip"] = pa.array(
+        [None if one is None else [one] for one in victims.to_pylist()], TEXTS
+    )
 
 
 def _reports(value: Any) -> Iterator[dict[str, Any]]:

@@ -236,6 +236,7 @@ def _options(source: Source) -> Options:
         keep_original=source.keep_original,
         max_record=source.max_record or defaults.max_record,
         max_ahead=microseconds(source.max_ahead),
+        swapped_roles=source.swapped_roles,
     )
 
 

@@ -106,8 +106,9 @@ def open_sink(
 
     Args:
         uri: `parquet:FOLDER` for observations, or a file of JSON lines (`.ndjson`, also `.gz` and `.zst`),
-            for reports as ECS documents or, with `?as=iotac`, as those of IoTAC; or
-            `elasticsearch[+https]://HOST/INDEX`, or `kafka://HOST/TOPIC` (which takes `as=` too), for both.
+            for reports as ECS documents or, with `?as=iotac`, `iotac-strict`, `ocsf` or `stix`, as those of
+            other standards; or `elasticsearch[+https]://HOST/INDEX`, or `kafka://HOST/TOPIC` (which takes
+            `as=` too), for both.
         base: Where relative paths begin.
         confined: The path can't leave `base`.
         empty: Leave an empty file where nothing came, so that old results don't stay.

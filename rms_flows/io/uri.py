@@ -131,5 +131,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "delimiter": (_character, "one character"),
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),
+    "swapped_roles": ({"true": True, "false": False}.__getitem__, "true or false"),
     "date_order": ({order: order for order in _ORDERS}.__getitem__, " or ".join(_ORDERS)),
 }

@@ -50,6 +50,10 @@ class Source(Document):
     )
     keep_original: bool = Field(default=False, description="Keep each record's bytes as event.original.")
     max_record: int | None = Field(default=None, gt=0, description="Longest record in bytes.")
+    swapped_roles: bool = Field(
+        default=False,
+        description="IoTAC reports name the victim as requestSource and the attacker as monitoredAssetIP.",
+    )
     lateness: str = Field(
         default="30s",
         pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",

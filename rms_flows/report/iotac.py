@@ -1,28 +1,39 @@
-"""Threat reports as the IoTAC project writes them: `ThreatReport` documents."""
+"""Threat reports as `ThreatReport` documents of the IoTAC project, strict or with what we know beside."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
 from rms_flows.report.ecs import plain
 
-_ENCODE = msgspec.json.Encoder().encode
+_ENCODE: Final = msgspec.json.Encoder().encode
+_LISTS: Final = ("monitoredAssetID", "monitoredAssetIP", "measurement")
 
 
 def documents(batch: pa.RecordBatch) -> list[bytes]:
     """Write each report of a batch (`schema.REPORT`) as a `ThreatReport` without its line feed."""
+    return _written(batch, lambda report: _without_nulls({**_native(report), **_beside(report)}))
+
+
+def strict_documents(batch: pa.RecordBatch) -> list[bytes]:
+    """Write each report with the fields that IoTAC has and no others, for readers that expect just these.
+
+    All of them are there: a list may be empty, text may be null.
+    """
+    return _written(batch, _strict)
+
+
+def _written(batch: pa.RecordBatch, document: Callable[[dict[str, Any]], dict[str, Any]]) -> list[bytes]:
     names = batch.schema.names
     columns = [plain(column) for column in batch.columns]
-    return [
-        _ENCODE(_without_nulls(_document(dict(zip(names, row, strict=True)))))
-        for row in zip(*columns, strict=True)
-    ]
+    return [_ENCODE(document(dict(zip(names, row, strict=True)))) for row in zip(*columns, strict=True)]
 
 
-def _document(report: dict[str, Any]) -> dict[str, Any]:
+def _native(report: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": report["event.id"],
         "dataSourceID": report["rms.source"],
@@ -38,6 +49,18 @@ def _document(report: dict[str, Any]) -> dict[str, Any]:
             "requestSource": report["rms.request_source"],
             "_timestamp": report["@timestamp"],
         },
+    }
+
+
+def _strict(report: dict[str, Any]) -> dict[str, Any]:
+    found = _native(report)
+    for name in _LISTS:
+        found["value"][name] = found["value"][name] or []
+    return found
+
+
+def _beside(report: dict[str, Any]) -> dict[str, Any]:
+    return {
         "rule": {
             "id": report["rule.id"],
             "name": report["rule.name"],

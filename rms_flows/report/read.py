@@ -42,12 +42,15 @@ _IOTAC: Final[Mapping[str, tuple[str, ...]]] = {
     "rms.revision": ("revision",),
 }
 
+_ATTACKER, _VICTIM = "rms.request_source", "rms.monitored_asset_ip"
 
-def read_reports(paths: Sequence[str]) -> pa.Table:
+
+def read_reports(paths: Sequence[str], *, swapped_roles: bool = False) -> pa.Table:
     """Read the reports that runs wrote.
 
     Args:
         paths: Files of JSON lines, or globs.
+        swapped_roles: IoTAC documents name the victim as `requestSource` and the attacker as monitored.
 
     Returns:
         `schema.REPORT`: one row an id, the one of the highest revision, sorted by time and id.
@@ -55,7 +58,7 @@ def read_reports(paths: Sequence[str]) -> pa.Table:
     Raises:
         SourceError: There is no such file, or a line is no report.
     """
-    rows = [row for path in _files(paths) for row in _rows(path)]
+    rows = [row for path in _files(paths) for row in _rows(path, swapped_roles=swapped_roles)]
     best: dict[str, dict[str, Any]] = {}
     for row in rows:
         known = best.get(row["event.id"])
@@ -73,7 +76,7 @@ def _files(paths: Sequence[str]) -> Iterator[Path]:
         yield from map(Path, found)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, *, swapped_roles: bool) -> Iterator[dict[str, Any]]:
     decoder = msgspec.json.Decoder(dict[str, Any])
     remedy = "expected ECS or IoTAC threat reports as a run writes them, one a line"
     try:
@@ -86,7 +89,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                     document = decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise SourceError(f"no threat report: {error}", where=where, remedy=remedy) from None
-                row = _row(document)
+                row = _row(document, swapped_roles=swapped_roles)
                 if row is None:
                     raise SourceError("JSON, but no threat report", where=where, remedy=remedy)
                 yield row
@@ -100,15 +103,26 @@ def _compression(path: Path) -> str | None:
     return {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
 
 
-def _row(document: dict[str, Any]) -> dict[str, Any] | None:
+def _row(document: dict[str, Any], *, swapped_roles: bool) -> dict[str, Any] | None:
     """Give the columns of a document; None where it lacks what every report has."""
     if "rms.report_type" in document:
         row = {name: document[name] for name in _ECS & document.keys()}
     else:
         found = {name: _at(document, place) for name, place in _IOTAC.items()}
         row = {name: value for name, value in found.items() if value is not None}
+        if swapped_roles:
+            _swap(row)
     required = {"@timestamp", "event.id", "rms.report_type"}
     return row if required <= row.keys() and isinstance(row["event.id"], str) else None
+
+
+def _swap(row: dict[str, Any]) -> None:
+    """Put attacker and victim where they belong; of several attackers the first counts."""
+    attackers, victim = row.pop(_VICTIM, None), row.pop(_ATTACKER, None)
+    if attackers:
+        row[_ATTACKER] = attackers[0]
+    if victim is not None:
+        row[_VICTIM] = [victim]
 
 
 def _at(document: Any, place: Sequence[str]) -> Any:
