@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         Reports,
         Rule,
         Rules,
+        Tail,
         Truth,
         open,  # noqa: A004
         rule,
         rules,
         run,
+        tail,
     )
 
 __all__ = [
@@ -48,11 +50,13 @@ __all__ = [
     "Reports",
     "Rule",
     "Rules",
+    "Tail",
     "Truth",
     "open",
     "rule",
     "rules",
     "run",
+    "tail",
 ]
 
 __version__ = "0.1.0"

@@ -51,6 +51,7 @@ from rms_flows.notebook.progress import progress
 from rms_flows.notebook.prototype import Rule
 from rms_flows.notebook.prototype import Rule as rule  # noqa: N813  read as rms.rule
 from rms_flows.notebook.reports import Reports
+from rms_flows.notebook.ring import Tail, tail
 from rms_flows.notebook.ruleset import Given, Rules
 from rms_flows.pictures import Picture
 
@@ -66,11 +67,13 @@ __all__ = [
     "Reports",
     "Rule",
     "Rules",
+    "Tail",
     "Truth",
     "open",
     "rule",
     "rules",
     "run",
+    "tail",
 ]
 
 
