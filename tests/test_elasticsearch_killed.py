@@ -152,7 +152,7 @@ def test_a_stream_that_is_killed_leaves_in_the_repository_what_a_whole_one_does(
     elasticsearch_node, tmp_path, kills, seed
 ):
     name = f"killed-stream{kills}"
-    write_events(tmp_path / "a.ndjson", generated(9, 3_000))
+    write_events(tmp_path / "a.ndjson", generated(9, 1_500 * kills))
     write_rules(tmp_path / "rules", *SINGLE)
     places = {word: repository.uri(elasticsearch_node, f"{name}-{word}") for word in ("reports", "events")}
     (tmp_path / "flow.yaml").write_text(FLOW.format(**places))
