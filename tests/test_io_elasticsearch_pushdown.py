@@ -239,6 +239,14 @@ def test_so_it_is_in_indices_of_others_that_are_mapped_in_several_ways(of_others
     of_others.check(expression)
 
 
+@pytest.mark.soak
+@given(expressions)
+@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
+def test_what_is_found_is_at_least_what_is_true_in_many_cases(indexed, of_others, expression):
+    indexed.check(expression)
+    of_others.check(expression)
+
+
 def test_what_was_written_before_a_field_was_indexed_as_a_whole_is_found(elasticsearch_node):
     name = "narrow-before"
     index(elasticsearch_node, name, {"properties": {"message": {"type": "text"}}})
