@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import backtest, documents, look, parity, rules, run, stream
+from rms_flows.cli import backtest, documents, look, parity, registry, rules, run, stream
 
 app = typer.Typer(
     name="rms",
@@ -50,3 +50,4 @@ app.command("report", epilog=look.EPILOG)(look.report)
 app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)
 app.add_typer(rules.app, name="rules")
+app.add_typer(registry.app, name="registry")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DataType = Literal["string", "number", "integer", "boolean", "list", "object", "any"]
 """Type of a parameter's value."""
@@ -65,6 +65,22 @@ class DataSourceDefinition(Document):
     description: str | None = None
     dataInterfaceReferenceID: str
     dataKindReferenceID: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_far_edge(cls, content: Any) -> Any:
+        """Take the older name, which is plural and may hold a list."""
+        if not isinstance(content, dict) or "dataKindReferenceIDs" not in content:
+            return content
+        rest = {name: value for name, value in content.items() if name != "dataKindReferenceIDs"}
+        kinds = content["dataKindReferenceIDs"]
+        kinds = kinds if isinstance(kinds, list | tuple) else [kinds]
+        if "dataKindReferenceID" in content or len(kinds) != 1:
+            raise ValueError(
+                f"a definition has one kind of data, not {len(kinds) + ('dataKindReferenceID' in content)}; "
+                "write one definition for each"
+            )
+        return {**rest, "dataKindReferenceID": kinds[0]}
 
 
 class Location(Document):

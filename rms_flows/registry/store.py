@@ -1,0 +1,67 @@
+"""What keeps documents: the interface of a store, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Give a time in microseconds since 1970 as `schema.micros` does, but without Arrow: probes have none."""
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (aware - EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of a document as it is kept.
+
+    Args:
+        data: YAML.
+        where: Names it in errors.
+        since: Microseconds since 1970 from which on it holds; None from ever.
+        until: Microseconds at which it no longer held; None for the version that holds.
+    """
+
+    data: bytes
+    where: str
+    since: int | None = None
+    until: int | None = None
+
+    def holds(self, moment: int) -> bool:
+        """Tell whether it is the version of a moment in microseconds."""
+        return (self.since is None or self.since <= moment) and (self.until is None or moment < self.until)
+
+
+class Store(Protocol):
+    """Keeps the versions of documents by kind and id.
+
+    Reading needs no lock: it sees each document whole, as it was before a write or after it. Writers hold
+    the lock, and a writer that dies at any point leaves the document as it was before or after its write.
+    """
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other writers out, in this process and in others."""
+
+    def ids(self, kind: str) -> Sequence[str]:
+        """Give the ids of the documents that hold, sorted."""
+
+    def known(self, kind: str) -> Sequence[str]:
+        """Give the ids of all documents that ever held, sorted."""
+
+    def read(self, kind: str, name: str) -> Stored | None:
+        """Give the version that holds."""
+
+    def past(self, kind: str, name: str) -> Sequence[Stored]:
+        """Give the versions that held before, the oldest first."""
+
+    def write(self, kind: str, name: str, data: bytes, since: int) -> None:
+        """Let a version hold from a moment on, instead of the one before; needs the lock."""
+
+    def remove(self, kind: str, name: str, until: int) -> None:
+        """Let no version hold from a moment on; needs the lock."""
