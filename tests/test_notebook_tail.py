@@ -2,12 +2,17 @@
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 import home_day
 import pytest
+import topics
+from indexing import fill, index
+from test_elasticsearch_doors import at
 
 import rms_flows as rms
 from rms_flows.errors import DocumentError, SourceError
+from rms_flows.io.elasticsearch import tail as following
 
 
 def line(number):
@@ -47,6 +52,13 @@ def test_the_ring_is_bounded_and_the_earliest_go_first(tmp_path):
     assert len(tail.archive().to_arrow()) == 30
 
 
+def test_only_events_from_a_time_on_count(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text("".join(map(line, range(50))))
+    with rms.tail(f"follow:{path}", start=datetime.fromtimestamp(1_700_000_045, UTC)) as tail:
+        assert tail.wait(5).to_arrow()["user.name"].to_pylist() == [f"u{n}" for n in range(45, 50)]
+
+
 def test_a_file_that_is_cut_is_told_where_one_looks(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text("".join(map(line, range(9))))
@@ -68,3 +80,31 @@ def test_what_has_an_end_is_not_followed(tmp_path):
         rms.tail(tmp_path / "a.ndjson")
     with pytest.raises(SourceError, match=r"can't be read \(No such file"):
         rms.tail(f"follow:{tmp_path / 'none.ndjson'}")
+
+
+def test_an_index_is_followed(elasticsearch_node, monkeypatch):
+    monkeypatch.setattr(following, "POLL", 0.2)
+    monkeypatch.setattr(following, "MARGIN", 2_000)
+    began = datetime.now(UTC) - timedelta(minutes=5)
+    events = [
+        {"@timestamp": (began + timedelta(seconds=n)).isoformat(), "event.id": f"e{n}", "user.name": f"u{n}"}
+        for n in range(8)
+    ]
+    index(elasticsearch_node, "tail-notebook", {"properties": {"@timestamp": {"type": "date"}}})
+    fill(elasticsearch_node, "tail-notebook", events[:5])
+    with rms.tail(f"follow:{at(elasticsearch_node, 'tail-notebook')}") as tail:
+        assert len(tail.wait(5, seconds=30).to_arrow()) == 5
+        fill(elasticsearch_node, "tail-notebook", events[5:])
+        held = tail.wait(8, seconds=30).to_arrow()
+    assert sorted(held["user.name"].to_pylist()) == [f"u{n}" for n in range(8)]
+
+
+def test_a_topic_is_followed(kafka_broker):
+    topic = topics.create(kafka_broker, "tail", 2)
+    topics.produce(kafka_broker, topic, [(n % 2, line(n).encode(), 0) for n in range(6)])
+    with rms.tail(topics.uri(kafka_broker, topic), start="2023-11-14T22:13:20Z") as tail:
+        assert len(tail.wait(6, seconds=30).to_arrow()) == 6
+        topics.produce(kafka_broker, topic, [(1, line(6).encode(), 0)])
+        held = tail.wait(7, seconds=30).to_arrow()
+        assert topics.committed(kafka_broker, "rms", topic) == {}
+    assert sorted(held["user.name"].to_pylist()) == [f"u{n}" for n in range(7)]

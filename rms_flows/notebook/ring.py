@@ -5,20 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 import pyarrow as pa
 
-from rms_flows.errors import DocumentError, RmsError
+from rms_flows.errors import DocumentError
+from rms_flows.flow.window import within
 from rms_flows.io import open_source
-from rms_flows.io.contract import Request, Source
-from rms_flows.io.line import Feed
+from rms_flows.io.contract import Request, Source, Window
+from rms_flows.io.line import Feed, Lined
 from rms_flows.io.live import Reading
 from rms_flows.io.memory import MemorySource
 from rms_flows.notebook.archive import INPUT, Archive
 from rms_flows.notebook.draw import DrawArchive
 from rms_flows.notebook.events import Events, united
+from rms_flows.notebook.period import Moment, period
 from rms_flows.replay import HERE
 
 ROWS: Final = 100_000
@@ -36,6 +40,7 @@ class Tail:
     Args:
         source: What is read; it has no end.
         rows: Events that are held; more push the earliest out.
+        start: Only events from this time on count; None for all that is there already.
 
     Example:
         >>> times = pa.array([1, 2], pa.timestamp("us", "UTC"))
@@ -44,29 +49,30 @@ class Tail:
         (1, memory:batches: 2 events came, the latest 1 are held)
     """
 
-    def __init__(self, source: Source, rows: int = ROWS) -> None:
+    def __init__(self, source: Source, rows: int = ROWS, start: datetime | None = None) -> None:
         self.source = source
         self.rows = rows
+        self._inside = within(Window.of(start, None))
+        self._feed = feed_of(source, start)
         self.seen = 0
         self.dead = 0
         self._held: deque[pa.RecordBatch] = deque()
         self._news = threading.Condition()
-        self._error: RmsError | None = None
+        self._error: Exception | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name=f"tail {source.uri}", daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        # What is late or idle changes nothing here; a source that may be idle tells when nothing is new.
-        reading = Reading([Feed(INPUT, self.source, Request(lateness=0), lateness=0, idle=IDLE)])
+        reading = Reading([self._feed])
         try:
             while not self._stopped and (taken := reading.take()) is not None:
                 with self._news:
                     for batch in (taken.rows, taken.late):  # what came late is news too
-                        self._hold(batch)
+                        self._hold(self._inside(batch))
                     self.dead += 0 if taken.dead is None else taken.dead.num_rows
                     self._news.notify_all()
-        except RmsError as error:
+        except Exception as error:  # noqa: BLE001  it is raised where one looks, not in this thread
             with self._news:
                 self._error = error
                 self._news.notify_all()
@@ -89,7 +95,7 @@ class Tail:
         """Give what is held now, as history: it stays as it is while more comes.
 
         Raises:
-            RmsError: It could not be read any further.
+            SourceError: It could not be read any further.
         """
         with self._news:
             if self._error is not None:
@@ -136,12 +142,24 @@ class Tail:
             return f"{self.source.uri}: {self.seen:,} events came, the latest {held:,} are held{dead}{end}"
 
 
-def tail(uri: str | Path, *, rows: int = ROWS) -> Tail:
+def feed_of(source: Source, start: datetime | None) -> Feed:
+    """Say how to read a source that grows, from a time on or from its beginning; nothing is acknowledged."""
+    # What is late or idle changes nothing here; a source that may be idle tells when nothing is new.
+    feed = Feed(INPUT, source, Request(lateness=0), lateness=0, idle=IDLE)
+    if not isinstance(source, Lined):
+        return feed
+    first = source.first("earliest" if start is None else start)
+    return replace(feed, start=first.first, committed=first.committed, settled=first.settled)
+
+
+def tail(uri: str | Path, *, rows: int = ROWS, start: Moment | None = None) -> Tail:
     """Follow what grows: a file (`follow:auth.log`), an index (`follow:elasticsearch://…`), a topic.
 
     Args:
         uri: As `rms stream --source ID=URI` takes it; paths begin in the working directory.
         rows: Events that are held; more push the earliest out.
+        start: Only events from this time on count, and of a topic no others are read; unless told, all that
+            is there already counts too.
 
     Raises:
         DocumentError: The URI is none, or what it names has an end.
@@ -153,4 +171,4 @@ def tail(uri: str | Path, *, rows: int = ROWS) -> Tail:
             "has an end", where=str(uri), remedy="follow a file with follow:FILE, or look at it with rms.open"
         )
     source.fragments(Request(lateness=0))  # so that what isn't there is said here
-    return Tail(source, rows)
+    return Tail(source, rows, period(start, None)[0])
