@@ -37,6 +37,7 @@ def jupyter_lab(root: Path, aside: Path) -> Iterator[str]:
         "JUPYTER_RUNTIME_DIR": "runtime",
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "TMPDIR": "",  # of notebooks
     }
     environment = {
         **os.environ,
