@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rms_flows.model import Source, Trust
-from rms_flows.schema import DICTIONARY, micros
+from rms_flows.model import Source
+from rms_flows.schema import DICTIONARY, TIMESTAMP
+from rms_flows.trust import judge
 
 __all__ = ["FILLED", "annotator"]
 
 FILLED = frozenset({"rms.source", "rms.trust", "host.geo.name", "host.geo.location"})
 """Columns that an annotator fills in where they are null."""
-
-TRUSTED, UNTRUSTED, UNKNOWN = "trusted", "untrusted", "unknown"
 
 
 def annotator(source: Source) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
@@ -32,7 +30,7 @@ def annotator(source: Source) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
 
     def annotate(batch: pa.RecordBatch) -> pa.RecordBatch:
         batch = _fill(batch, "rms.source", _repeated(source.id, batch.num_rows))
-        batch = _fill(batch, "rms.trust", _trust(source.trust, batch["@timestamp"]))
+        batch = _fill(batch, "rms.trust", judge(source.trust, batch["@timestamp"], _received(batch)))
         if location is not None and location.virtualLocation:
             batch = _fill(batch, "host.geo.name", pa.repeat(location.virtualLocation, batch.num_rows))
         if location is not None and location.geoLocation:
@@ -59,16 +57,6 @@ def _fill(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
     return batch.set_column(batch.schema.get_field_index(name), name, values)
 
 
-def _trust(trust: Trust | None, times: pa.Array) -> pa.Array:
-    """Judge each event by what the gateway had confirmed at its time."""
-    if trust is None or not (trust.fingerprint or trust.publicKey):
-        return _repeated(UNKNOWN, len(times))
-    good = np.ones(len(times), np.bool_)
-    stamps = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    if trust.validFrom is not None:
-        good &= stamps >= micros(trust.validFrom)
-    for end in (trust.validTo, trust.revokedAt):
-        if end is not None:
-            good &= stamps < micros(end)
-    indices = pa.array(np.where(good, 0, 1), pa.int32())
-    return pa.DictionaryArray.from_arrays(indices, pa.array([TRUSTED, UNTRUSTED]))
+def _received(batch: pa.RecordBatch) -> pa.Array:
+    known = "event.ingested" in batch.schema.names
+    return batch["event.ingested"] if known else pa.nulls(batch.num_rows, TIMESTAMP)

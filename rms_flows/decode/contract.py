@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from rms_flows.model import Trust
 from rms_flows.schema import ENVELOPE, NO_DEAD_LETTERS
 
 Framing = Literal["lines", "documents"]
@@ -27,6 +28,7 @@ class Failure(NamedTuple):
     record: int  # its index in the block
     kind: str  # short and countable, becomes `error.type`
     reason: str  # what came, what was expected, how to mend it
+    kept: bool = True  # its bytes are
 
 
 @dataclass(slots=True)
@@ -69,6 +71,9 @@ class Options:
         max_ahead: Microseconds that an event may be later than its reception, where that is known; one that
             is more so is a dead letter.
         swapped_roles: IoTAC: the producer names the victim as `requestSource` and the attacker as monitored.
+        trust: What a gateway has confirmed of the probe.
+        quarantined: Verdicts (`trust.VERDICTS`) with which an event becomes a dead letter.
+        refused: The same, but of its bytes nothing is kept.
     """
 
     format: str | None = None
@@ -82,6 +87,9 @@ class Options:
     max_record: int = 16 * 1024 * 1024
     max_ahead: int = 300_000_000
     swapped_roles: bool = False
+    trust: Trust | None = None
+    quarantined: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rms_flows.decode import framing, identity
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
-from rms_flows.decode.future import without_future
+from rms_flows.decode.held_back import without_future, without_strangers
 from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, TIMESTAMP
@@ -161,6 +161,8 @@ class Inlet:
         if frame.ingested is not None:
             received = frame.ingested.take(pa.array(places))
             parsed = without_future(parsed, received, self._context.options.max_ahead)
+        if not self._context.archived:  # there the verdict is, and stays
+            parsed = without_strangers(parsed, self._received(frame, places), self._context.options)
         record = np.arange(len(records)) if parsed.record is None else parsed.record
         if not parsed.columns:
             record = record[:0]
@@ -276,7 +278,9 @@ class Inlet:
         """Keep what could not be decoded, with its bytes, in the order of the input."""
         if not failures and not frame.torn:
             return NO_DEAD_LETTERS
-        found = [(f.record, f.kind, f.reason, frame.records[f.record]) for f in sorted(failures)]
+        found = [
+            (f.record, f.kind, f.reason, frame.records[f.record] if f.kept else b"") for f in sorted(failures)
+        ]
         found += [
             (number, torn.kind, torn.reason, torn.data)
             for number, torn in enumerate(frame.torn, len(frame.records))

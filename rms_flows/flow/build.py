@@ -26,6 +26,7 @@ from rms_flows.processors.contract import Search
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
+from rms_flows.trust import UNKNOWN, UNTRUSTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,15 @@ def _options(source: Source) -> Options:
         max_record=source.max_record or defaults.max_record,
         max_ahead=microseconds(source.max_ahead),
         swapped_roles=source.swapped_roles,
+        trust=source.trust,
+        quarantined=_verdicts(source, "quarantine"),
+        refused=_verdicts(source, "refuse"),
     )
+
+
+def _verdicts(source: Source, policy: str) -> frozenset[str]:
+    policies = {UNTRUSTED: source.untrusted, UNKNOWN: source.unknown}
+    return frozenset(verdict for verdict, own in policies.items() if own == policy)
 
 
 Sources = tuple[tuple[str, int | None], ...]

@@ -21,6 +21,12 @@ from rms_flows.model.documents import (
 
 Id = str
 
+Policy = Literal["annotate", "quarantine", "refuse"]
+_POLICIES = (
+    "annotate, that is let in with the verdict in rms.trust; quarantine, a dead letter to be read again "
+    "after confirmation; refuse, a dead letter without what it said."
+)
+
 
 class Source(Document):
     """A data source: a probe that is deployed, where its data comes from and how that is read."""
@@ -71,6 +77,10 @@ class Source(Document):
     )
     location: Location | None = None
     trust: Trust | None = None
+    untrusted: Policy = Field(
+        default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"
+    )
+    unknown: Policy = Field(default="annotate", description=f"Events of a probe never confirmed: {_POLICIES}")
 
     @field_validator("timezone")
     @classmethod
