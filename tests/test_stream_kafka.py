@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import datetime
 
 import pytest
@@ -319,3 +320,19 @@ def test_what_it_reads_with_is_said(home, kafka_broker):
     stream(document(topics.uri(kafka_broker, topic)), folder=home, pace=pace, say=said.append)
     assert len(said) == 1
     assert said[0].startswith(f"kafka://{kafka_broker}/{topic} by confluent-kafka 2.")
+
+
+def test_a_stream_that_has_nothing_to_read_at_first_waits(home, kafka_broker):
+    topic = topics.create(kafka_broker, "stream")
+    uri = topics.uri(kafka_broker, topic)
+    began = time.monotonic()
+    messages_of = iter([messages(generated(1, 20), 1)])
+
+    def enough(_reports):
+        if time.monotonic() > began + 1.5 and (made := next(messages_of, None)):
+            topics.produce(kafka_broker, topic, made)
+        return read(home) >= 20
+
+    account = streamed(home, uri, {}, also=enough)
+    assert account.stopped, "it did not end by itself"
+    assert account.sources["a"]["rows"] >= 20

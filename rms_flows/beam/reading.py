@@ -25,6 +25,10 @@ from rms_flows.io.live import Reading, letters
 _MARK: Final = b"rms.mark"
 
 
+FIRST: Final = 1
+"""Number of the first batch: Beam's local runner takes work that is left from 0 on for none, and ends."""
+
+
 class Mark(msgspec.Struct, frozen=True):
     """What a batch of a stream carries with it.
 
@@ -71,7 +75,7 @@ class Live:
     sinks: Mapping[str, Log]
     since: Mapping[str, int] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
-    number: int = 0
+    number: int = FIRST
     memory: dict[tuple[str, int, int], Any] = field(default_factory=dict)
 
 
@@ -124,7 +128,7 @@ class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
 class _Endless(RestrictionProvider):  # type: ignore[misc]  # Beam has no types
     def initial_restriction(self, element: Any) -> int:
         del element
-        return 0
+        return FIRST
 
     def create_tracker(self, restriction: int) -> Turns:
         return Turns(restriction)
