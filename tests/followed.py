@@ -9,8 +9,12 @@ from rms_flows.stream import Pace, stream
 
 
 def told(home):
-    """Give the reports that are there already."""
-    return folded(home / "out.ndjson") if (home / "out.ndjson").exists() else {}
+    """Give the reports that are there already, without a line that is being written."""
+    if not (home / "out.ndjson").exists():
+        return {}
+    whole = (home / "out.ndjson").read_bytes().rpartition(b"\n")
+    (home / "told.ndjson").write_bytes(b"".join(whole[:2]))
+    return folded(home / "told.ndjson")
 
 
 def streamed_until(until, home, document, sources, seconds, **more):
@@ -19,9 +23,11 @@ def streamed_until(until, home, document, sources, seconds, **more):
 
     def watch():
         end = time.monotonic() + seconds
-        while not pace.stopped and time.monotonic() < end and not until(told(home)):
-            time.sleep(0.05)
-        pace.stop()
+        try:
+            while not pace.stopped and time.monotonic() < end and not until(told(home)):
+                time.sleep(0.05)
+        finally:
+            pace.stop()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
