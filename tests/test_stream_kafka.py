@@ -260,7 +260,7 @@ def test_reports_and_dead_letters_go_to_topics_and_dead_letters_are_read_again(
         home,
         one,
         {},
-        30,
+        60,
         dead_letters=letters,
     )
     [letter] = topics.consume(kafka_broker, dead)

@@ -209,8 +209,9 @@ class PureReader(_Connection):
             )
         for place in self._consumer.assignment():
             spot = Spot(place.topic, place.partition)
-            behind = self._consumer.position(place, timeout_ms=0)
-            self._reached[spot] = max(behind or 0, self._reached.get(spot, 0))
+            behind = self._consumer.position(place, timeout_ms=0) or 0
+            last = given[spot].offsets[-1] + 1 if spot in given else 0
+            self._reached[spot] = max(behind, last, self._reached.get(spot, 0))
         return given
 
     def reached(self) -> Mapping[Spot, int]:
