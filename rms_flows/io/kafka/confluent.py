@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -172,27 +170,26 @@ class ConfluentReader(_Connection):
 
     def bounds(self, spots: Sequence[Spot], seconds: float | None = None) -> dict[Spot, Bounds]:
         """See `Reader.bounds`."""
-        first, last = (self._offsets(spots, at, seconds or ANSWER) for at in (OFFSET_BEGINNING, OFFSET_END))
-        return {spot: Bounds(first[spot], last[spot]) for spot in spots}
+        with self._told():
+            return {
+                spot: Bounds(
+                    *self._consumer.get_watermark_offsets(TopicPartition(*spot), timeout=seconds or ANSWER)
+                )
+                for spot in spots
+            }
 
-    def _offsets(self, spots: Sequence[Spot], stamp: int, seconds: float) -> dict[Spot, int]:
-        """Ask for the first offsets of a time, or for a logical one; -1 where there is none."""
-        if not spots:
-            return {}
+    def since(self, spots: Sequence[Spot], stamp: int) -> dict[Spot, int]:
+        """See `Reader.since`."""
         with self._told():
             told = self._consumer.offsets_for_times(
-                [TopicPartition(*spot, stamp) for spot in spots], timeout=seconds
+                [TopicPartition(*spot, max(stamp, 0)) for spot in spots], timeout=ANSWER
             )
         for one in told:
             if one.error is not None:
                 raise self._trouble(one.error)
-        return {Spot(one.topic, one.partition): one.offset for one in told}
-
-    def since(self, spots: Sequence[Spot], stamp: int) -> dict[Spot, int]:
-        """See `Reader.since`."""
-        found = self._offsets(spots, max(stamp, 0), ANSWER)
-        behind = self._offsets([spot for spot, offset in found.items() if offset < 0], OFFSET_END, ANSWER)
-        return {**found, **behind}
+        found = {Spot(one.topic, one.partition): one.offset for one in told}
+        behind = self.bounds([spot for spot, offset in found.items() if offset < 0])
+        return {spot: behind[spot].last if spot in behind else offset for spot, offset in found.items()}
 
     def committed(self, spots: Sequence[Spot]) -> dict[Spot, Committed]:
         """See `Reader.committed`."""
