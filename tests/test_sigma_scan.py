@@ -9,12 +9,13 @@ import re2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rms_flows.errors import RuleError
 from rms_flows.sigma import scan, scan_kernel, searcher
 from rms_flows.sigma.expression import Test as Leaf
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.literals import Literals
 from rms_flows.sigma.predicate import Network, Number, Present, Regex, Text, TimePart, Wildcards
-from rms_flows.sigma.regex import Patterns
+from rms_flows.sigma.regex import Patterns, compile_pattern, needed
 from rms_flows.sigma.searcher import Searcher
 from rms_flows.sigma.tester import Tester as Asker  # pytest would take a Tester for its own
 from rms_flows.sigma.verdicts import Verdicts
@@ -139,12 +140,13 @@ LITERAL = st.builds(
 )
 PREDICATE = LITERAL | st.sampled_from([
     Text("is", ""), Present(), Number("gte", 3), Number("eq", 0), Network("10.0.0.0/8"), Network("::/0"),
-    TimePart("hour", "eq", 3), Regex("a.b"), Regex(r"\A\z"), Wildcards(r"(?s)\Aa.*b\z", "a"),
+    TimePart("hour", "eq", 3), Regex("a.b"), Regex("abA+~"), Regex("(?i)^zzk"), Regex(r"\A\z"), Wildcards(r"(?s)\Aa.*b\z", "a"),
     Wildcards(r"(?s)\AA.*b\z", "A", cased=True), Wildcards(r"(?s)\A..\z", ""), Wildcards(r"(?s)\A.é.*\z", "é"),
 ])  # fmt: skip
-TEXT = st.lists(WORD, max_size=4).map("".join) | st.sampled_from(
-    ["", "5.0", "03", "10.1.2.3", "::1", "10.1.2.3 ", "2021-01-03T03:00:00", "a\nb", "AéB", "-0"]
-)
+TEXT = st.lists(WORD, max_size=4).map("".join) | st.sampled_from([
+    "", "5.0", "03", "10.1.2.3", "::1", "10.1.2.3 ", "2021-01-03T03:00:00", "a\nb", "AéB", "-0",
+    "abAA~", "abaA~", "zZ\u212a", "zzK", "azzk",
+])  # fmt: skip
 
 
 @given(st.lists(PREDICATE, min_size=1, max_size=8, unique=True), st.lists(TEXT, min_size=1, max_size=12))
@@ -212,3 +214,47 @@ def test_patterns_together_find_what_each_finds_alone(patterns, text):
     for identity, pattern in enumerate(patterns):
         together.add(identity, pattern)
     assert sorted(together.hits(text)) == [n for n, one in enumerate(patterns) if re2.search(one, text)]
+
+
+PIECES = st.sampled_from([
+    ("abc", "abc"), ("sk9", "sk9"), (r"\.exe\_", ".exe_"), ("x?", ""), ("bc+", "bccc"), ("bc+?", "bc"), ("bc*", "b"),
+    ("c{2,3}", "cc"), ("c{0,2}", ""), ("c{0}", ""), ("{1", "{1"), ("{,2}", "{,2}"), ("}]", "}]"), (".", "\u212a"), ("#  ", "#  "),
+    ("(abc)?", ""), ("(?:abc|d|)", ""), ("(?P<n>ab(c))*", ""), ("[^]abc]", "x"), ("[]ab)(]", ")"), (r"[\]abc]+", "a]"),
+    ("[[:alpha:]abc]", "Q"), (r"\d\w\s", "1a "), ("é?", ""), ("éß", "éß"), (r"\x41bc", "Abc"), (r"\Q(.\E", "(."),
+    (r"\pNabc", "1abc"), ("(?i:ABC)", "abc"), ("(?:(?i)ABC)", "abc"), ("^*", ""), (r"\babc\b", "abc"), ("\nab", "\nab"),
+])  # fmt: skip
+
+
+@given(st.sampled_from(["", "(?i)", "(?s)", "(?im)"]), st.lists(PIECES, max_size=7), st.booleans())
+@example("(?i)", [("sk9", "sk9")], True)
+def test_a_text_has_the_literals_of_patterns_that_are_found_in_it(flags, pieces, changed):
+    pattern, text = flags + "".join(one for one, _ in pieces), "".join(one for _, one in pieces)
+    if changed and "i" in flags:
+        text = text.translate({ord("s"): "\u017f", ord("k"): "\u212a", ord("a"): "A"})
+    try:
+        found = compile_pattern(pattern).search(text)
+    except RuleError:
+        return
+    asked = needed(pattern)
+    assert found is None or all(one in (text if asked.cased else fold(text)) for one in asked.literals)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "literals"),
+    [
+        (r"^C:\\Temp\\[0-9a-f]{4,6}\|UNKNOWN\($", ("C:\\Temp\\", "|UNKNOWN(")),
+        (r"(?i)Abc{0,1}(?:xyz|[)]xyz)abc+d*efg", ("abc", "efg")),
+        ("(abc|abd)x", ()),
+        ("abc|abd", ()),
+    ],
+)
+def test_literals_that_a_pattern_needs(pattern, literals):
+    assert needed(pattern).literals == literals
+
+
+def test_of_the_literals_that_a_pattern_needs_the_rarest_opens_a_text():
+    columns = Searcher(Asker([Regex("abc.*xyz.*def")]), b"abc def abc xyz def")
+    first, second = columns.sort(pa.array(["abc def", "abc xyz"]), np.arange(2)).tolist()
+    assert not columns.groups[first].open
+    assert columns.groups[second].open
+    assert columns.rest(second, "abc xyz") == frozenset()

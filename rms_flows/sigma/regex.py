@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import re2
 from sigma.policy.regex_engine import RegexEngine
@@ -42,6 +42,61 @@ class Engine(RegexEngine):
 
 _LONG: Final = re.compile(r"\.\{([0-9]+),\}")
 
+_LEAST: Final = 3
+"""Characters of a literal that is worth looking for."""
+
+_PARTS: Final = re.compile(
+    r"""(?P<literal>\\(?![0-9A-Za-z])[\x00-\x7f]|(?!\{[0-9]+(?:,[0-9]*)?\})[^\\\[()|.^$*+?\x80-\U0010ffff])
+    |(?P<repeated>\{[0-9]+(?:,[0-9]*)?\}|[*+?])
+    |(?P<any>[.^$]|\\[dDsSwWbBAztnrfv]|[\x80-\U0010ffff])
+    |(?P<set>\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\])
+    |(?P<open>\((?:\?:|\?P<\w+>|(?!\?)))
+    |(?P<close>\))
+    |(?P<either>\|)""",
+    re.VERBOSE | re.DOTALL,
+)
+"""What patterns are made of; of one with something else nothing is told."""
+
+
+class Needed(NamedTuple):
+    """What each text has in which a pattern is found.
+
+    Args:
+        literals: ASCII, in small letters unless their case counts; maybe none.
+        cased: Whether it does.
+    """
+
+    literals: tuple[str, ...]
+    cased: bool
+
+
+def needed(pattern: str) -> Needed:
+    r"""Tell what each text has in which a pattern is found: what stands in it as it is, in no brackets.
+
+    Example:
+        >>> needed(r"(?i)^C:\\Users\\[^\\]+\\NTUSER\.DATA?$"), needed("abc|abd")
+        (Needed(literals=('c:\\users\\', '\\ntuser.dat'), cased=False), Needed(literals=(), cased=True))
+    """
+    flags = re.match(r"\(\?[ims]+\)|", pattern)
+    cased = flags is None or "i" not in flags[0]
+    at, depth, run = 0 if flags is None else flags.end(), 0, ""
+    found: list[str] = []
+    while at < len(pattern):
+        part = _PARTS.match(pattern, at)
+        if part is None or (part.lastgroup == "either" and not depth):
+            return Needed((), cased)
+        at = part.end()
+        depth += (part.lastgroup == "open") - (part.lastgroup == "close")
+        if part.lastgroup == "literal" and not depth:
+            run += part[0][-1]
+            continue
+        if part.lastgroup == "repeated" and part[0] != "+":  # the last character maybe none
+            run = run[:-1]
+        found.append(run)
+        run = ""
+    long = [one if cased else one.lower() for one in (*found, run) if len(one) >= _LEAST]
+    return Needed(tuple(long), cased)
+
 
 class Patterns:
     """Patterns that are searched for together.
@@ -54,9 +109,10 @@ class Patterns:
         self._patterns: list[str] = []
         self._identities: list[int] = []
         self._long: list[tuple[int, int]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._patterns or self._long)
+        self.needed: list[Needed] = []
+        """Of all patterns that need a literal."""
+        self.anywhere = False
+        """Whether there are others."""
 
     def add(self, identity: int, pattern: str) -> None:
         """Take a pattern up, before the first search."""
@@ -65,6 +121,10 @@ class Patterns:
         else:
             self._patterns.append(pattern)
             self._identities.append(identity)
+        if (asked := needed(pattern)).literals:
+            self.needed.append(asked)
+        else:
+            self.anywhere = True
 
     @cached_property
     def _filter(self) -> Any:

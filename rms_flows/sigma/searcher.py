@@ -20,10 +20,17 @@ NONE: Final = scan.NONE
 
 @dataclass(slots=True)
 class _Follows:
-    """What follows when a text has a literal."""
+    """What follows when a text has a literal.
+
+    Args:
+        hits: Predicates that are true.
+        patterns: Those that may be.
+        opens: Whether regular expressions may be, too.
+    """
 
     hits: tuple[int, ...] = ()
     patterns: list[Pattern] = field(default_factory=list)
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Searcher:
             self._list(literals, cased=cased)
         looks = tester.others_begin_with
         self._all_open = looks is None or bool(tester.folded.always or tester.cased.always)
+        if not self._all_open:
+            self._list_needed(sample)
         self._scanner = scan.Scanner(self._literals, looks or b"", sample)
         self.groups: list[Group] = []
 
@@ -75,6 +84,15 @@ class Searcher:
             add(text, _Follows(tuple(asked.contains), asked.patterns))
             add(text, _Follows(tuple(asked.starts)), starts=True)
             add(text, _Follows(tuple(asked.ends)), ends=True)
+
+    def _list_needed(self, sample: bytes) -> None:
+        """Look for one literal of each regular expression, the one that the sample has least often."""
+        seen = {True: sample, False: sample.lower()}
+        for literals, cased in self._tester.others_need:
+            texts = [text.encode() for text in literals]
+            rarest = min(texts, key=lambda text: (seen[cased].count(text), -len(text)))
+            self._literals.append(Literal(rarest, cased=cased))
+            self._follows.append(_Follows(opens=True))
 
     def __len__(self) -> int:
         """Count the groups."""
@@ -110,6 +128,7 @@ class Searcher:
                     continue
                 follows = self._follows[literal]
                 hits.update(follows.hits)
+                more = more or follows.opens
                 patterns[self._literals[literal].cased].extend(follows.patterns)
             group = Group(frozenset(hits), tuple(patterns[0]), tuple(patterns[1]), more or any(patterns))
             self.groups.append(group)

@@ -24,7 +24,7 @@ from rms_flows.sigma.predicate import (
     Unit,
     Wildcards,
 )
-from rms_flows.sigma.regex import Patterns
+from rms_flows.sigma.regex import Needed, Patterns
 
 ORDERS: Final[dict[Order, Callable[[Any, Any], bool]]] = {
     "eq": operator.eq,
@@ -121,12 +121,17 @@ class Tester:
 
     @property
     def others_begin_with(self) -> bytes | None:
-        """First bytes of the texts of which `others` may give any; None: all."""
-        if self._regexes or self._times:
+        """First bytes of texts of which `others` may give any, besides those of `others_need`; None: all."""
+        if self._regexes.anywhere or self._times:
             return None
         return (b"-0123456789" if self._numbers else b"") + (
             b":0123456789ABCDEFabcdef" if self._networks else b""
         )
+
+    @property
+    def others_need(self) -> list[Needed]:
+        """Literals of which a text has all of one or another if a regular expression is found in it."""
+        return self._regexes.needed
 
     def _within(self, text: str) -> Iterator[int]:
         try:
