@@ -8,6 +8,7 @@ form.
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Final
 
 # Added to the simple foldings by Unicode 15.1; Python has no lower case for them.
@@ -17,15 +18,19 @@ _LAST: Final = 0x1FFFF
 """No character of a later plane has case."""
 
 
+_BLOCK: Final = 128
+"""Characters of which most have no case together."""
+
+
 def _table() -> dict[int, int]:
     table = dict(_LATER)
-    for code in range(0x80, _LAST + 1):
-        char = chr(code)
+    blocks = ("".join(map(chr, range(first, first + _BLOCK))) for first in range(_BLOCK, _LAST, _BLOCK))
+    for char in chain.from_iterable(block for block in blocks if block.casefold() != block):
         folded = char.casefold()
         if len(folded) > 1:  # only a full folding: the simple one is the lower case, if that is one character
             folded = char.lower()
         if len(folded) == 1 and folded != char:
-            table[code] = ord(folded)
+            table[ord(char)] = ord(folded)
     return table
 
 

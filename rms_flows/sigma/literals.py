@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ahocorasick
@@ -22,12 +22,12 @@ Pattern = tuple[int, Any]
 
 @dataclass(slots=True)
 class Asked:
-    """What is asked of a text that contains a literal."""
+    """What is asked of a text that contains a literal; there are tens of thousands, so no lists."""
 
-    contains: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    patterns: list[Pattern] = field(default_factory=list)  # fit only texts that have it
+    contains: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    patterns: tuple[Pattern, ...] = ()  # fit only texts that have it
 
 
 class Literals:
@@ -50,9 +50,10 @@ class Literals:
         if isinstance(predicate, Text) and predicate.how == "is":
             self.exact[predicate.literal].append(identity)
         elif isinstance(predicate, Text):
-            getattr(self.inside[predicate.literal], predicate.how).append(identity)
+            asked = self.inside[predicate.literal]
+            setattr(asked, predicate.how, (*getattr(asked, predicate.how), identity))
         elif predicate.literal:
-            self.inside[predicate.literal].patterns.append((identity, re2.compile(predicate.pattern)))
+            self.inside[predicate.literal].patterns += ((identity, re2.compile(predicate.pattern)),)
         else:
             self.always.append((identity, re2.compile(predicate.pattern)))
 

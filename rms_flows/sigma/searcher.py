@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -29,7 +29,7 @@ class _Follows:
     """
 
     hits: tuple[int, ...] = ()
-    patterns: list[Pattern] = field(default_factory=list)
+    patterns: tuple[Pattern, ...] = ()
     opens: bool = False
 
 
@@ -81,9 +81,9 @@ class Searcher:
             if text:  # the empty text is in no group
                 add(text, _Follows(tuple(hits)), starts=True, ends=True)
         for text, asked in literals.inside.items():
-            add(text, _Follows(tuple(asked.contains), asked.patterns))
-            add(text, _Follows(tuple(asked.starts)), starts=True)
-            add(text, _Follows(tuple(asked.ends)), ends=True)
+            add(text, _Follows(asked.contains, asked.patterns))
+            add(text, _Follows(asked.starts), starts=True)
+            add(text, _Follows(asked.ends), ends=True)
 
     def _list_needed(self, sample: bytes) -> None:
         """Look for one literal of each regular expression, the one that the sample has least often."""
