@@ -316,6 +316,31 @@ def test_several_programs_write_at_once_and_no_version_is_lost(tmp_path):
     assert sorted(names) == sorted(f"w{number}-{n}" for number in range(3) for n in range(40))
 
 
+def test_what_is_deleted_while_it_is_listed_is_left_out(full, tmp_path, monkeypatch):
+    store = FolderStore(tmp_path / "registry")
+    there = store.ids("DataKind")
+    monkeypatch.setattr(store, "ids", lambda name: [*there, "gone"] if name == "DataKind" else [])
+    assert [one.id for one in Registry(store).all(DataKind)] == there
+    assert there
+
+
+def test_a_file_whose_name_no_id_has_is_refused_not_left_out(registry, tmp_path):
+    registry.create(LOAD)
+    folder = tmp_path / "registry" / "DataKind"
+    (folder / "load.yaml").rename(folder / "cpu load.yaml")
+    with pytest.raises(DocumentError, match=r"no id is kept in a file of this name.*rename it to cpu%20load"):
+        registry.all(DataKind)
+
+
+@pytest.mark.parametrize("ask", [lambda of: of.all(DataKind), lambda of: of.read(DataKind, "other")])
+def test_a_file_that_is_called_otherwise_than_its_document_is_refused(registry, tmp_path, ask):
+    registry.create(LOAD)
+    folder = tmp_path / "registry" / "DataKind"
+    (folder / "load.yaml").rename(folder / "other.yaml")
+    with pytest.raises(DocumentError, match=r"the DataKind kept as 'other' says that its id is 'load'"):
+        ask(registry)
+
+
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_writer_that_is_killed_leaves_documents_as_before_or_after(tmp_path, kills):
     chance = random.Random(3)  # noqa: S311  seeded

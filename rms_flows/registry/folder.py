@@ -55,6 +55,14 @@ class FolderStore:
         """See `Store.ids`."""
         with _told(self.folder):
             found = [path.stem for path in (self.folder / kind).glob("*.yaml") if path.name[0] != "."]
+        for stem in found:
+            quoted = _quoted(unquote(stem))
+            if quoted != stem:  # put there by hand, and never found by its id
+                raise DocumentError(
+                    "no id is kept in a file of this name",
+                    where=str(self.folder / kind / f"{stem}.yaml"),
+                    remedy=f"rename it to {quoted}.yaml",
+                )
         return sorted(map(unquote, found))
 
     def known(self, kind: str) -> Sequence[str]:

@@ -118,7 +118,7 @@ class Registry:
         found = self._version(kind.__name__, name, at)
         if found is None:
             raise _nowhere(kind.__name__, name, self._ids(kind.__name__, at), at)
-        return parse(found.data, kind, found.where)
+        return _parsed(found, kind, name)
 
     def expanded(self, kind: type[Document], name: str, at: datetime | None = None) -> dict[str, Any]:
         """Give a document as JSON has it, with what it refers to embedded; raises DocumentError."""
@@ -126,7 +126,9 @@ class Registry:
 
     def all(self, kind: type[_D], at: datetime | None = None) -> list[_D]:
         """Give all documents of a kind, by id; raises DocumentError where one is not what it has to be."""
-        return [self.read(kind, name, at) for name in self._ids(kind.__name__, at)]
+        found = [(name, self._version(kind.__name__, name, at)) for name in self._ids(kind.__name__, at)]
+        # others write meanwhile: what was deleted since it was listed is not there
+        return [_parsed(one, kind, name) for name, one in found if one is not None]
 
     def discover(self, kind: type[_D], example: Mapping[str, Any], at: datetime | None = None) -> list[_D]:
         """Give the documents that are as an example is, as far as this goes.
@@ -226,6 +228,17 @@ class Registry:
 
 def _called(document: Document) -> tuple[str, str]:
     return type(document).__name__, identity(document) or ""
+
+
+def _parsed(found: Stored, kind: type[_D], name: str) -> _D:
+    document = parse(found.data, kind, found.where)
+    if identity(document) != name:  # files may be put there by hand
+        raise DocumentError(
+            f"the {kind.__name__} kept as {name!r} says that its id is {identity(document)!r}",
+            where=found.where,
+            remedy="make the file's name and the id the same",
+        )
+    return document
 
 
 def _plain(document: Document) -> dict[str, Any]:
