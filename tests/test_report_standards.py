@@ -161,6 +161,17 @@ def test_a_report_that_grew_is_a_later_version_of_the_same_sighting():
     assert early.modified < late.modified
 
 
+def test_what_a_report_names_twice_is_referred_to_once():
+    twice = {
+        "rms.monitored_asset_id": ["hub", "hub"],
+        "rms.monitored_asset_ip": ["10.0.0.5", "10.0.0.5", "203.0.113.9"],
+    }
+    found = sighted({**REPORT_OF_SSH, **twice})
+    refs = found["observed-data"][0].object_refs
+    assert (len(refs), len(set(refs))) == (4, 4)  # two addresses, and what went to each
+    assert len(found["sighting"][0].where_sighted_refs) == 1
+
+
 def test_addresses_that_are_none_are_names_and_lose_nothing():
     found = ocsf(**{"rms.request_source": "router-7", "rms.monitored_asset_ip": None})
     assert found["evidences"] == [{"src_endpoint": {"name": "router-7"}}]

@@ -73,8 +73,8 @@ def _moment(micros: int) -> datetime:
 def _objects(report: Mapping[str, Any]) -> Iterator[Any]:
     producer = _identity("rms_flows")
     rule = _rule(report, producer.id)
-    assets = [_identity(name) for name in report["rms.monitored_asset_id"] or () if name]
-    observed = list(_observed(report))
+    assets = [_identity(name) for name in dict.fromkeys(report["rms.monitored_asset_id"] or ()) if name]
+    observed = list({one.id: one for one in _observed(report)}.values())
     yield from (producer, rule, *assets, *observed)
     created = _moment(report["@timestamp"])
     versioned = {
