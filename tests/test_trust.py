@@ -1,6 +1,7 @@
 """Whom a gateway confirmed: what is believed of a probe, and what happens to the events of the others."""
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rms_flows import replay
 from rms_flows.errors import DocumentError
+from rms_flows.io import open_source
 from rms_flows.model import Trust, load_orchestrator
 from rms_flows.schema import TIMESTAMP
 from rms_flows.trust import judge
@@ -122,6 +124,13 @@ def test_what_was_quarantined_appears_when_its_probe_is_confirmed_and_it_is_read
     appeared, left = run_flow(tmp_path, f"dead-letters:{dead.name}", "appeared.ndjson", KEY)
     assert appeared == wanted
     assert not left.exists()
+
+
+@pytest.mark.parametrize("known", ["csv", "zeek"])
+def test_records_without_their_header_are_not_read_again(known):
+    """Guards against a loss: the first record was taken for the header, and nobody was told."""
+    with pytest.raises(DocumentError, match=rf"dead letters of {known} have no header.*read the file they"):
+        open_source(f"dead-letters:dead.ndjson?format={known}", base=Path())
 
 
 def test_a_policy_that_there_is_not(tmp_path):

@@ -67,6 +67,12 @@ def open_source(
         return ParquetSource(
             address.path, dataset=known.dataset, time_column=known.time_column, timezone=known.timezone
         )
+    if address.scheme == "dead-letters" and known.format in {"csv", "zeek"}:
+        raise DocumentError(
+            f"dead letters of {known.format} have no header, and the first would be lost as one",
+            where=uri,
+            remedy="read the file they came from again; rms.origin of each names it",
+        )
     if address.scheme in {"file", "dead-letters"}:
         return FileSource(address.path, known, dead_letters=address.scheme == "dead-letters")
     if address.scheme in _ELASTIC:
