@@ -107,7 +107,6 @@ def test_it_finds_what_a_replay_of_the_topic_and_of_a_file_finds(home, kafka_bro
     assert (account.dead_letters, account.stopped) == (0, True)
 
 
-@pytest.mark.soak
 def test_a_restart_goes_on_where_all_was_acknowledged(home, kafka_broker, kafka_client):
     events = generated(2, jitter=30 * S)
     topic = topics.create(kafka_broker, "stream", 3)
@@ -134,7 +133,6 @@ def read(home):
     return sum(offset for offset, _ in known[0].values())
 
 
-@pytest.mark.soak
 def test_where_the_positions_are_lost_it_goes_on_from_the_group(home, kafka_broker):
     events = generated(3, jitter=30 * S)
     topic = topics.create(kafka_broker, "stream", 2)
@@ -221,7 +219,6 @@ def test_a_partition_that_is_added_while_it_runs_is_read_from_its_beginning(
     assert account.sources["a"] == {"rows": len(events) + 2, "late": 0}
 
 
-@pytest.mark.soak
 def test_what_is_no_event_late_or_ahead_is_a_dead_letter_and_moves_no_time(home, kafka_broker, kafka_client):
     events = generated(6, 200, jitter=30 * S)
     topic = topics.create(kafka_broker, "stream", 2)

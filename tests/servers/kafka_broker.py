@@ -37,6 +37,11 @@ SETTINGS = {
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
     "log.segment.delete.delay.ms": "1000",
+    # Messages carry the times of events, which may be long ago: by default those of a week ago are deleted
+    # after some minutes. Who leaves this out shall see it at once.
+    "log.retention.ms": "-1",
+    "log.retention.check.interval.ms": "1000",
+    "log.initial.task.delay.ms": "1000",
 }
 LOG = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
