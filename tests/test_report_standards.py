@@ -197,9 +197,9 @@ def test_every_form_is_the_same_bytes_in_every_process(form):
 texts = st.text(max_size=6) | st.sampled_from(
     ["10.0.0.1", "fe80::1%eth0", "attack.t1110", "attack.", "attack.x_y"]
 )
-micros = st.integers(0, 4_000_000_000_000_000)
+micros = st.integers(0, 4_000_000_000_000_000) | st.just(253_402_300_799_999_999)
 any_reports = st.fixed_dictionaries(
-    {"@timestamp": micros, "event.id": st.text(min_size=1, max_size=6), "rms.report_type": st.just("sigma"), "rule.id": st.none() | texts, "rule.name": st.none() | texts},
+    {"@timestamp": micros, "event.id": st.text(min_size=1, max_size=6), "rms.report_type": st.sampled_from(["sigma", None]), "rule.id": st.none() | texts, "rule.name": st.none() | texts},
     optional={
         "message": texts, "rule.level": st.sampled_from(["low", "critical", "odd"]), "rule.author": texts,
         "rule.tags": st.lists(texts, max_size=3), "rms.count": st.integers(0, 2**40), "rms.revision": st.integers(0, 2**30),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from rms_flows.model import Document, parse
 from rms_flows.model.documents import ProcessorOrchestrator
 from rms_flows.registry.discover import check_example, fits
 from rms_flows.registry.kinds import KINDS, REFERENCES, Named, identity, references
-from rms_flows.registry.store import Store, Stored, micros
+from rms_flows.registry.store import EPOCH, Store, Stored, micros
 
 _D = TypeVar("_D", bound=Document)
 _RANKS: Final = {kind: rank for rank, kind in enumerate(KINDS)}
@@ -216,9 +216,10 @@ class Registry:
             ids = value if several else () if value is None else (value,)
             embedded = []
             for one in ids:
-                meant = self._meant(Named(reference.field, reference.kinds, one), at)
-                if meant is not None:  # at a time before it was kept it is not there
-                    embedded.append(self.expanded(KINDS[meant[0]], meant[1], at))
+                versions = ((kind, self._version(kind, one, at)) for kind in reference.kinds)
+                kind, version = next((known for known in versions if known[1]), ("", None))
+                if version is not None:  # at a time before it was kept it is not there
+                    embedded.append(self._expanded(_parsed(version, KINDS[kind], one), at))
             if embedded:
                 found[reference.embedded] = embedded if several else embedded[0]
         if isinstance(document, ProcessorOrchestrator):
@@ -254,7 +255,7 @@ def _yaml(content: dict[str, Any]) -> bytes:
 
 
 def _nowhere(kind: str, name: str, there: Iterable[str], at: datetime | None) -> DocumentError:
-    when = "" if at is None else f" at {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    when = "" if at is None else f" at {EPOCH + timedelta(microseconds=micros(at)):%Y-%m-%dT%H:%M:%SZ}"
     known = [*there]
     listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")  # noqa: PLR2004  enough to choose from
     return DocumentError(f"no {kind} is called {name!r}{when}", remedy=f"there are {listed or 'none'}")

@@ -91,9 +91,9 @@ def _finding(report: Mapping[str, Any]) -> dict[str, Any]:
     rule = {"uid": report["rule.id"], "name": report["rule.name"], "type_id": 1, "type": "Rule"}
     return {
         "uid": report["event.id"],
-        "title": report["rule.name"] or report["message"],
+        "title": report["rule.name"] or report["message"] or report["rms.report_type"] or "threat",
         "desc": report["message"],
-        "types": [report["rms.report_type"]],
+        "types": [report["rms.report_type"]] if report["rms.report_type"] else [],
         "analytic": rule if rule["uid"] or rule["name"] else None,
         "attacks": list(_attacks(report)),
         "data_sources": [report["rms.source"]] if report["rms.source"] else [],

@@ -22,6 +22,8 @@ from rms_flows.report.row import address, attack, rows
 
 _NAMESPACE: Final = UUID("6c1f8a06-5d0f-5c39-9a0e-3d3a2d2f9c51")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = 253_402_300_799_999_999
+"""Microseconds: the last that a year of four digits has."""
 _MOST: Final = 999_999_999
 """The largest count that the specification allows."""
 
@@ -76,11 +78,11 @@ def _objects(report: Mapping[str, Any]) -> Iterator[Any]:
     assets = [_identity(name) for name in dict.fromkeys(report["rms.monitored_asset_id"] or ()) if name]
     observed = list({one.id: one for one in _observed(report)}.values())
     yield from (producer, rule, *assets, *observed)
-    created = _moment(report["@timestamp"])
+    grown = report["@timestamp"] + 1_000 * (report["rms.revision"] - 1)
     versioned = {
         "created_by_ref": producer.id,
-        "created": created,
-        "modified": created + timedelta(milliseconds=report["rms.revision"] - 1),
+        "created": _moment(report["@timestamp"]),
+        "modified": _moment(min(grown, _LAST)),
     }
     first, last = _moment(report["rms.first"]), _moment(report["rms.last"])
     count = min(report["rms.count"], _MOST)
@@ -159,7 +161,7 @@ def _address(text: str | None) -> Any:
 
 def _description(report: Mapping[str, Any]) -> str | None:
     """Say what STIX has no property for."""
-    said = [report["message"] or report["rule.name"] or report["rms.report_type"]]
+    said = [report["message"] or report["rule.name"] or report["rms.report_type"] or "threat"]
     said += [f"{one['name']} = {one['value']}" for one in report["rms.measurement"] or ()]
     source = report["rms.request_source"]
     said += [f"from {source}"] if source and address(source) is None else []
