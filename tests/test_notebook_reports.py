@@ -1,4 +1,4 @@
-"""Reports in a notebook are those of `rms replay`, id for id."""
+"""Reports in a notebook are those of `rms replay` and `rms stream`, id for id."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from rms_flows.errors import SinkError
 from rms_flows.model import load_orchestrator
 from rms_flows.replay import detect, replay
 from rms_flows.report import read_reports
+from rms_flows.stream import stream
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def day(home):
     return rms.run(home_day.FLOW, folder=home)
 
 
-def test_a_flow_reports_what_its_replay_writes(home, day, tmp_path):
+def test_a_flow_reports_what_its_replay_and_its_stream_write(home, day, tmp_path):
     out = tmp_path / "out.ndjson"
     flow = load_orchestrator(home_day.FLOW)
     replay(flow, folder=home_day.FLOW.parent, data_folder=home, sinks={"repository": str(out)})
@@ -33,6 +34,10 @@ def test_a_flow_reports_what_its_replay_writes(home, day, tmp_path):
     assert day.save(tmp_path / "saved.ndjson") == len(day)
     assert (tmp_path / "saved.ndjson").read_bytes() == out.read_bytes()
     assert not (home / "reports.ndjson").exists()
+    told = tmp_path / "told.ndjson"
+    stream(flow, folder=home_day.FLOW.parent, data_folder=home, sinks={"repository": str(told)})
+    streamed = {row["event.id"]: row for row in read_reports([str(told)]).to_pylist()}
+    assert streamed == {row["event.id"]: row for row in day.to_arrow().to_pylist()}
 
 
 def test_workers_and_periods_change_nothing_but_what_they_should(home, day):
