@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import backtest, documents, look, parity, registry, rules, run, stream
+from rms_flows.cli import backtest, documents, look, parity, probe, registry, rules, run, stream
 
 app = typer.Typer(
     name="rms",
@@ -51,3 +51,4 @@ app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processo
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)
 app.add_typer(rules.app, name="rules")
 app.add_typer(registry.app, name="registry")
+app.add_typer(probe.app, name="probe")

@@ -1,0 +1,85 @@
+"""What the tests of the probe share: one with its key and manifest, started as a process of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from rms_flows.envelope import public_text
+from rms_flows.probe import key
+
+PATIENCE = 60.0
+"""Seconds for what takes one on a quiet machine."""
+
+
+def manifest(folder, *, name="hub", trust=None, **parameters):
+    """Write the manifest of a probe, with a key of its own unless there is one."""
+    private = folder / f"{name}.key"
+    made = key.load(private) if private.exists() else key.make(private)
+    given = {"key": private.name, "output": "envelopes.ndjson", "heartbeat": "200ms", **parameters}
+    content = {
+        "id": name,
+        "name": "Hub",
+        "dataSourceDefinitionReferenceID": "gateway",
+        "parameters": [{"key": one, "value": value} for one, value in given.items()],
+        "trust": {"publicKey": public_text(made), **(trust or {})},
+    }
+    path = folder / f"{name}.yaml"
+    aside = folder / f"{name}.yaml.new"  # a running probe sees one or the other
+    aside.write_text(yaml.safe_dump(content))
+    aside.replace(path)
+    return path
+
+
+def start(path, *options):
+    command = [sys.executable, "-m", "rms_flows", "probe", "run", str(path), *map(str, options)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603  our own program
+
+
+def end(process, number=signal.SIGTERM):
+    """Stop a probe; give its exit code and what it said."""
+    process.send_signal(number)
+    _, said = process.communicate(timeout=PATIENCE)
+    return process.returncode, said
+
+
+@contextmanager
+def probing(path, *options):
+    """A probe at work, stopped at the end."""
+    process = start(path, *options)
+    try:
+        yield process
+        code, said = end(process)
+        assert (code, said) == (0, "")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def sent(path):
+    """Give the envelopes of a file, whole lines of it: the last may be on its way."""
+    path = Path(path)
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+
+
+def until(true, what="that"):
+    """Wait until something is true; give it."""
+    end_ = time.monotonic() + PATIENCE
+    while not (found := true()):
+        assert time.monotonic() < end_, f"{what} did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def states(path):
+    return [
+        (one["payload"]["probe.state"], one["payload"].get("probe.collector"))
+        for one in sent(path)
+        if one["kind"] == "probe.state"
+    ]
