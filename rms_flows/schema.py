@@ -105,6 +105,12 @@ FIELDS: Mapping[str, pa.DataType] = {
     "log.syslog.priority": pa.int64(),
     "log.syslog.facility.code": pa.int64(),
     "log.syslog.severity.code": pa.int64(),
+    "probe.dropped": pa.int64(),
+    "probe.failed": TEXTS,
+    "probe.held_back": pa.int64(),
+    "probe.sequence": pa.int64(),
+    "probe.uptime": pa.float64(),
+    "probe.waiting": pa.int64(),
     "process.args": TEXTS,
     "process.pid": pa.int64(),
     "process.parent.pid": pa.int64(),
@@ -135,7 +141,8 @@ LOW_VARIETY = frozenset(
     {
         "agent.type", "agent.version", "ecs.version", "event.action", "event.kind", "event.module",
         "event.outcome", "event.provider", "host.hostname", "host.name", "log.level", "network.transport",
-        "network.protocol", "network.type", "observer.vendor", "observer.product", "process.name",
+        "network.protocol", "network.type", "observer.vendor", "observer.product", "probe.collector",
+        "probe.state", "process.name",
         "service.name", "service.type",
     }
 )  # fmt: skip

@@ -17,6 +17,7 @@ from rms_flows.decode.contract import Context, Format, Parsed
 from rms_flows.decode.framing import Frame
 from rms_flows.decode.json_lines import JsonDecoder
 from rms_flows.decode.records import Records
+from rms_flows.envelope import Observed, Signer
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, ENVELOPE
 
@@ -230,6 +231,9 @@ MUTABLE = {
     "home-assistant": b"2021-12-12 12:32:19 WARNING (MainThread) [a.b] Login attempt\n  File x\n",
     "windows": b'{"@timestamp":"2026-01-01T00:00:00Z","Channel":"Security","EventID":1}\n',
     "suricata": b'{"timestamp":"2026-01-01T00:00:00.1+0000","event_type":"alert","src_ip":"1.1.1.1","proto":"TCP"}\n',
+    "probe": Signer(bytes(32), "hub").line(
+        1, Observed("system.cpu", {"host.cpu.usage": 0.5, "tags": ["a"]}, 0)
+    ),
     "zeek-json": b'{"ts":1.5,"uid":"C","id_orig_h":"1.1.1.1","@stream":"conn"}\n',
 }
 

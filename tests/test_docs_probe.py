@@ -17,7 +17,9 @@ from rms_flows.probe.settings import Entry, Settings
 
 PAGE = (Path(__file__).parents[1] / "docs/probe.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.strip()]
+COMMANDS = [
+    line.split("  #")[0] for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line
+]
 
 
 def run(folder, command):
@@ -28,9 +30,9 @@ def run(folder, command):
 
 
 def test_its_commands_run(tmp_path):
-    key, probe, verify = COMMANDS
+    key, probe, verify, replay = COMMANDS
     said, _ = run(tmp_path, key).communicate(timeout=PATIENCE)
-    [document] = [text for kind, text in BLOCKS if kind == "yaml"]
+    document, flow, rules = (text for kind, text in BLOCKS if kind == "yaml")
     (tmp_path / "hub.yaml").write_text(document[: document.index("trust:")] + said)
     process = run(tmp_path, probe)
     kinds = {
@@ -49,6 +51,14 @@ def test_its_commands_run(tmp_path):
     said, _ = verified.communicate(timeout=PATIENCE)
     assert (verified.returncode, said.splitlines()[-1]) == (0, "nothing is wrong")
     assert all(f"`{kind}`" in PAGE for kind in kinds)
+    public = yaml.safe_load((tmp_path / "hub.yaml").read_text())["trust"]["publicKey"]
+    (tmp_path / "flow.yaml").write_text(flow.replace("ed25519:…", public))
+    (tmp_path / "silent.yml").write_text(rules)
+    replayed = run(tmp_path, replay)
+    _, problem = replayed.communicate(timeout=PATIENCE)
+    assert replayed.returncode == 0, problem
+    assert len(sent(tmp_path / "reports.ndjson")) == 1  # it was stopped
+    assert not (tmp_path / "reports.dead-letters.ndjson").exists()
 
 
 def test_it_names_every_parameter_collector_state_and_member():

@@ -14,6 +14,7 @@ from rms_flows.decode import (
     json_lines,
     metricbeat,
     mosquitto,
+    probe,
     suricata,
     syslog,
     windows,
@@ -39,6 +40,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         syslog.FORMAT,
         mosquitto.FORMAT,
         home_assistant.FORMAT,
+        probe.FORMAT,
     )
 }
 """Name → format."""

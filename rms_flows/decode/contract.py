@@ -45,6 +45,8 @@ class Parsed:
             record i, which holds only without failures and blanks.
         failures: The records that became dead letters.
         blank: Records that are no data: empty lines, headers, comments.
+        known: Of `rms.source` and `rms.trust` what the decoder found out itself, null where nothing; what a
+            record merely says of them is never here.
     """
 
     columns: dict[str, pa.Array]
@@ -52,6 +54,7 @@ class Parsed:
     record: np.ndarray | None = None
     failures: list[Failure] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
+    known: dict[str, pa.Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Options:
             is more so is a dead letter.
         swapped_roles: IoTAC: the producer names the victim as `requestSource` and the attacker as monitored.
         trust: What a gateway has confirmed of the probe.
+        probes: The same of each probe by its id, where an input holds what several send.
         quarantined: Verdicts (`trust.VERDICTS`) with which an event becomes a dead letter.
         refused: The same, but of its bytes nothing is kept.
     """
@@ -88,6 +92,7 @@ class Options:
     max_ahead: int = 300_000_000
     swapped_roles: bool = False
     trust: Trust | None = None
+    probes: Mapping[str, Trust | None] | None = None
     quarantined: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 

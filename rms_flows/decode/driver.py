@@ -19,7 +19,7 @@ from rms_flows.decode import framing, identity
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
-from rms_flows.decode.held_back import without_future, without_strangers
+from rms_flows.decode.held_back import verdicts, without_future, without_strangers
 from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, TIMESTAMP
@@ -162,7 +162,10 @@ class Inlet:
             received = frame.ingested.take(pa.array(places))
             parsed = without_future(parsed, received, self._context.options.max_ahead)
         if not self._context.archived:  # there the verdict is, and stays
-            parsed = without_strangers(parsed, self._received(frame, places), self._context.options)
+            received = self._received(frame, places)
+            parsed = without_strangers(parsed, received, self._context.options)
+            if "rms.trust" in parsed.known:
+                parsed.known["rms.trust"] = verdicts(parsed, received, self._context.options)
         record = np.arange(len(records)) if parsed.record is None else parsed.record
         if not parsed.columns:
             record = record[:0]
@@ -198,6 +201,7 @@ class Inlet:
             "event.id": ids,
             "event.dataset": self._dataset(typed.columns.get("event.dataset"), len(record)),
             "rms.origin": self._origins(frame, record),
+            **parsed.known,
         }
         made = {
             name: pa.nulls(len(record), kind) if envelope.get(name) is None else envelope[name].cast(kind)

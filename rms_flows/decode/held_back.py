@@ -51,14 +51,38 @@ def without_strangers(parsed: Parsed, ingested: pa.Array, options: Options) -> P
         return parsed
     record = _record(parsed)
     received = ingested.take(pa.array(record))
-    verdicts = judge(options.trust, times, received).to_pylist()
+    found = verdicts(parsed, ingested, options).to_pylist()
+    own = parsed.known.get("rms.trust", pa.nulls(len(found))).to_pylist()
 
     def failure(row: int) -> Failure:
-        verdict = verdicts[row]
-        why = _UNKNOWN if verdict == UNKNOWN else _untrusted(times[row], received[row])
+        verdict = found[row]
+        why = (
+            _UNKNOWN if verdict == UNKNOWN else _FORGED if own[row] else _untrusted(times[row], received[row])
+        )
         return Failure(int(record[row]), verdict, why, kept=verdict not in options.refused)
 
-    return _without(parsed, np.array([one not in stopped for one in verdicts], np.bool_), failure)
+    return _without(parsed, np.array([one not in stopped for one in found], np.bool_), failure)
+
+
+def verdicts(parsed: Parsed, ingested: pa.Array, options: Options) -> pa.Array:
+    """Judge each row: by what the decoder found out itself, else by what is known of the probe.
+
+    Args:
+        parsed: Of a block of records.
+        ingested: timestamp[us, UTC], shape (records,): when each reached us; null where nobody knows.
+        options: What is known of the probe, or of several.
+
+    Returns:
+        Of each row one of `trust.VERDICTS`.
+    """
+    times, received = parsed.columns["@timestamp"], ingested.take(pa.array(_record(parsed)))
+    found = judge(options.trust, times, received).cast(pa.string())
+    sources = parsed.known.get("rms.source")
+    if sources is not None:
+        for name in sources.unique().to_pylist():
+            own = judge((options.probes or {}).get(name), times, received).cast(pa.string())
+            found = pc.if_else(pc.equal(sources, name), own, found)
+    return pc.coalesce(parsed.known.get("rms.trust", pa.nulls(len(found), pa.string())), found)
 
 
 def _record(parsed: Parsed) -> np.ndarray:
@@ -82,6 +106,7 @@ def _without(parsed: Parsed, kept: np.ndarray, failure: Callable[[int], Failure]
         record[kept],
         [*parsed.failures, *failures],
         parsed.blank,
+        {name: column.filter(mask) for name, column in parsed.known.items()},
     )
 
 
@@ -92,6 +117,7 @@ def _ahead(time: pa.Scalar, received: pa.Scalar) -> str:
     )
 
 
+_FORGED = "the envelope is not signed with the key of the probe; see publicKey in its `trust:`"
 _UNKNOWN = "no gateway has confirmed the probe; put its fingerprint or key into `trust:` of the source"
 
 

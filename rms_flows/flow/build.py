@@ -23,6 +23,7 @@ from rms_flows.io.spill import Spill
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
+from rms_flows.registry import probes
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
@@ -214,7 +215,7 @@ def _source(source: Source, folder: Path, choices: Choices, request: Request, fl
     opened = open_source(
         place,
         base=Path() if chosen else folder,
-        options=_options(source),
+        options=_options(source, folder),
         confined=not chosen,
         endless=choices.endless,
         group=f"rms.{flow}.{source.id}",
@@ -224,7 +225,7 @@ def _source(source: Source, folder: Path, choices: Choices, request: Request, fl
     return SourceStage(source.id, opened, request, partial(annotator, source), lateness, idle)
 
 
-def _options(source: Source) -> Options:
+def _options(source: Source, folder: Path) -> Options:
     defaults = Options()
     return Options(
         format=source.format,
@@ -239,6 +240,7 @@ def _options(source: Source) -> Options:
         max_ahead=microseconds(source.max_ahead),
         swapped_roles=source.swapped_roles,
         trust=source.trust,
+        probes=probes(folder / source.probes) if source.probes else None,
         quarantined=_verdicts(source, "quarantine"),
         refused=_verdicts(source, "refuse"),
     )

@@ -77,6 +77,12 @@ class Source(Document):
     )
     location: Location | None = None
     trust: Trust | None = None
+    probes: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of the registry whose manifests have the public keys, where envelopes of several "
+        "probes come in one source (format: probe).",
+    )
     untrusted: Policy = Field(
         default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"
     )

@@ -1,0 +1,233 @@
+"""What flows make of envelopes: observations, and whom to believe them; a silent probe is reported."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from decoding import run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rms_flows import replay
+from rms_flows.decode import FORMATS
+from rms_flows.decode.contract import Context, Options
+from rms_flows.decode.driver import Inlet
+from rms_flows.decode.framing import Frame
+from rms_flows.decode.records import Records
+from rms_flows.envelope import Observed, Signer, generate, public_text
+from rms_flows.errors import DocumentError
+from rms_flows.model import Trust, load_orchestrator
+from rms_flows.model.documents import DataInterface, DataKind, DataSourceDefinition, DataSourceManifest
+from rms_flows.registry import FolderStore, Registry, probes
+from rms_flows.schema import TIMESTAMP
+
+KEYS = {name: generate() for name in ("attic", "cellar")}
+TRUST = {name: Trust(publicKey=public_text(key)) for name, key in KEYS.items()}
+BEGIN = 1_767_225_600_000_000
+SECOND = 1_000_000
+
+
+def envelope(probe, number, kind="system.cpu", second=None, **payload):
+    time = BEGIN + (number if second is None else second) * SECOND
+    return Signer(KEYS[probe], probe).line(number, Observed(kind, payload, time))
+
+
+def forged(line, old, new):
+    assert old in line
+    return line.replace(old, new)
+
+
+def test_envelopes_become_observations():
+    lines = [envelope("attic", n, **{"host.cpu.usage": n / 10, "tags": ["a"]}) for n in (1, 2)]
+    found = run(b"\n".join(lines), trust=TRUST["attic"])
+    assert found.format == "probe"
+    first = found.rows.to_pylist()[0]
+    assert first["@timestamp"].isoformat() == "2026-01-01T00:00:01+00:00"
+    known = ("event.dataset", "agent.id", "probe.sequence", "host.cpu.usage", "tags", "rms.trust")
+    assert [first[name] for name in known] == ["system.cpu", "attic", 1, 0.1, ["a"], "trusted"]
+    wanted = run(b"\n".join(lines), columns=frozenset({"host.cpu.usage"}), trust=TRUST["attic"])
+    assert wanted.rows["host.cpu.usage"].to_pylist() == [0.1, 0.2]
+    assert "tags" not in wanted.rows.schema.names
+
+
+def test_a_forged_envelope_is_untrusted_and_one_put_in_again_is_counted():
+    """Guards against who sits on the bus: changed, replayed and invented envelopes."""
+    good = [envelope("attic", n, **{"host.cpu.usage": 0.1}) for n in (1, 2, 3)]
+    bad = forged(good[2], b"0.1", b"0.9")
+    stranger = Signer(generate(), "attic").line(4, Observed("system.cpu", {}, BEGIN))
+    found = run(b"\n".join([*good, bad, stranger, good[0], good[0]]), trust=TRUST["attic"])
+    assert found.rows["rms.trust"].to_pylist() == ["trusted"] * 3 + ["untrusted"] * 2
+    assert found.counts.duplicates == 2
+    assert len(set(found.rows["event.id"].to_pylist())) == 5
+
+
+def test_what_was_written_anew_is_the_same_event():
+    """Guards against a duplicate that a broker's other spelling of the JSON would make."""
+    line = envelope("attic", 1, **{"host.cpu.usage": 0.5})
+    again = json.dumps(json.loads(line)).encode()
+    [one] = run(line, trust=TRUST["attic"]).rows.to_pylist()
+    [other] = run(again, trust=TRUST["attic"]).rows.to_pylist()
+    assert (other["event.id"], other["rms.trust"]) == (one["event.id"], "trusted")
+
+
+def test_of_a_probe_without_a_public_key_nobody_knows():
+    line = envelope("attic", 1)
+    for trust in (None, Trust(fingerprint="ab")):  # a fingerprint alone verifies nothing
+        assert run(line, trust=trust).rows["rms.trust"].to_pylist() == ["unknown"]
+
+
+def test_each_probe_of_a_source_has_its_own_key():
+    """Guards against a probe that speaks for another one."""
+    lines = [
+        envelope("attic", 1),
+        envelope("cellar", 1),
+        forged(envelope("attic", 2), b'"attic"', b'"cellar"'),
+    ]
+    lines.append(Signer(generate(), "shed").line(1, Observed("x", {}, BEGIN)))
+    found = run(b"\n".join(lines), probes=TRUST)
+    assert found.rows["rms.source"].to_pylist() == ["attic", "cellar", "cellar", "shed"]
+    assert found.rows["rms.trust"].to_pylist() == ["trusted", "trusted", "untrusted", "unknown"]
+
+
+def test_what_a_probe_signs_passes_for_none_of_our_columns():
+    """Guards against a stolen probe that says it is trusted, or takes the id of another event."""
+    payload = {
+        "rms.trust": "trusted", "rms": {"source": "other"}, "event.id": "x", "@timestamp": "2020-01-01T00:00:00Z",
+        "event": {"dataset": "y"}, "event.ingested": "2020-01-01T00:00:00Z", "agent.id": "z", "probe.sequence": 9,
+    }  # fmt: skip
+    revoked = TRUST["attic"].model_copy(
+        update={"revokedAt": Trust.model_validate({"revokedAt": "2026-01-01"}).revokedAt}
+    )
+    [row] = run(envelope("attic", 1, **payload), trust=revoked).rows.to_pylist()
+    assert (row["rms.trust"], row["rms.source"], row["event.ingested"]) == ("untrusted", None, None)
+    assert (row["event.dataset"], row["agent.id"], row["probe.sequence"]) == ("system.cpu", "attic", 1)
+    assert row["@timestamp"].year == 2026
+    assert row["event.id"] != "x"
+    assert row["document.event.id"] == "x"
+    assert row["document.rms.source"] == "other"
+
+
+def test_a_stolen_key_that_dates_back_is_not_believed():
+    """Its bus tells when an envelope came, after the probe was revoked."""
+    trust = Trust.model_validate({**TRUST["attic"].model_dump(), "revokedAt": "2026-01-01T00:01:00Z"})
+    lines = [envelope("attic", 1), envelope("attic", 2)]
+    received = pa.array([BEGIN + 30 * SECOND, BEGIN + 90 * SECOND], TIMESTAMP)
+    origins = pa.array(["t/0@1", "t/0@2"])
+    frame = Frame(Records.of(lines), 0, [], sum(map(len, lines)), origins, ingested=received)
+    for options in (Options(trust=trust), Options(probes={"attic": trust})):
+        rows = Inlet(Context("t", options), FORMATS["probe"]).take(frame).rows
+        assert rows["rms.trust"].to_pylist() == ["trusted", "untrusted"]
+
+
+def test_forged_envelopes_are_quarantined_with_the_reason():
+    bad = forged(envelope("attic", 1, x=1), b'"x":1', b'"x":2')
+    found = run(
+        b"\n".join([bad, envelope("attic", 2)]), trust=TRUST["attic"], quarantined=frozenset({"untrusted"})
+    )
+    assert found.rows["probe.sequence"].to_pylist() == [2]
+    [dead] = found.dead
+    assert (dead["error.type"], dead["event.original"]) == ("untrusted", bad)
+    assert dead["error.message"] == (
+        "the envelope is not signed with the key of the probe; see publicKey in its `trust:`"
+    )
+
+
+@given(st.lists(st.sampled_from(["good", "forged", "blank", "broken", "twice", "timeless"]), max_size=12))
+def test_every_record_is_accounted_for(kinds):
+    """`run` asserts the account; records that fail anywhere must not move the verdict to another row."""
+    good = {n: envelope("attic", n, n=n) for n in range(1, len(kinds) + 1)}
+    made = {
+        "good": lambda n: good[n],
+        "forged": lambda n: forged(good[n], b'"kind":"s', b'"kind":"t'),
+        "blank": lambda _: b" ",
+        "broken": lambda _: b"{",
+        "twice": lambda n: forged(good[n], b'"payload"', b'"kind":"x","payload"'),
+        "timeless": lambda n: forged(good[n], b"2026-01-01T", b"yesterday "),
+    }
+    data = b"\n".join(made[kind](n) for n, kind in enumerate(kinds, 1))
+    found = run(data, format="probe", trust=TRUST["attic"])
+    wanted = [
+        (n, "trusted" if kind == "good" else "untrusted")
+        for n, kind in enumerate(kinds, 1)
+        if kind in {"good", "forged"}
+    ]
+    rows = found.rows.to_pylist() if wanted else []
+    assert [(one["probe.sequence"], one["rms.trust"]) for one in rows] == wanted
+
+
+def test_a_key_that_is_none_is_named():
+    with pytest.raises(
+        DocumentError, match=r"^input\.log: 'x' is no public key of a probe; write ed25519:BASE64"
+    ):
+        run(envelope("attic", 1), trust=Trust(publicKey="x"))
+    with pytest.raises(DocumentError, match=r"^attic: trust\.publicKey: 'x' is no public key of a probe"):
+        run(envelope("attic", 1), probes={"attic": Trust(publicKey="x")})
+
+
+@pytest.fixture
+def registry(tmp_path):
+    kept = Registry(FolderStore(tmp_path / "registry"))
+    definition = {"dataInterfaceReferenceID": "bus", "dataKindReferenceID": "any"}
+    kept.apply(
+        [
+            DataKind(id="any", name="Any", quantityKind="any"),
+            DataInterface(id="bus", name="Bus", communicationProtocol="Kafka"),
+            DataSourceDefinition(id="gateway", name="Gateway", **definition),
+            *(
+                DataSourceManifest(id=name, name=name, dataSourceDefinitionReferenceID="gateway", trust=trust)
+                for name, trust in TRUST.items()
+            ),
+        ]
+    )
+    return tmp_path / "registry"
+
+
+def test_a_registry_without_probes(tmp_path):
+    with pytest.raises(
+        DocumentError, match="the registry has no DataSourceManifest; name the folder that `rms reg"
+    ):
+        probes(tmp_path)
+
+
+FLOW = """
+orchestrator: home
+sources:
+  - {id: bus, archive: envelopes.ndjson, probes: registry, untrusted: quarantine, unknown: quarantine}
+processors:
+  - {id: silent, processor: sigma, inputs: [bus], parameters: {rules: [silent.yml]}}
+sinks: [{id: out, inputs: [silent], uri: reports.ndjson}]
+"""
+RULES = """
+title: Sign of life
+name: alive
+logsource: {product: iot, service: probe}
+detection:
+  beat: {event.dataset: probe.heartbeat}
+  condition: beat
+---
+title: A probe fell silent
+level: high
+correlation: {type: flatline, rules: alive, group-by: rms.source, timespan: 2m}
+"""
+
+
+def test_a_probe_that_falls_silent_is_reported_though_another_speaks_for_it(tmp_path, registry):
+    """Guards against a forger who keeps a stolen probe alive: only signed heartbeats are signs of life."""
+    beats = {"attic": range(0, 600, 30), "cellar": range(0, 240, 30)}
+    lines = [
+        envelope(name, n, "probe.heartbeat", second=second)
+        for name, seconds in beats.items()
+        for n, second in enumerate(seconds, 1)
+    ]
+    lines += [forged(line, b'"attic"', b'"cellar"') for line in lines[:20]]
+    (tmp_path / "envelopes.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    (tmp_path / "silent.yml").write_text(RULES)
+    flow = load_orchestrator(tmp_path / "flow.yaml")
+    end = Trust.model_validate({"validTo": "2026-01-01T00:10:00Z"}).validTo
+    replay.replay(flow, folder=tmp_path, end=end, dead_letters=str(tmp_path / "dead.ndjson"))
+    [report] = [json.loads(line) for line in (tmp_path / "reports.ndjson").read_text().splitlines()]
+    assert "cellar" in json.dumps(report)
+    assert report["@timestamp"].startswith("2026-01-01T00:05:30")
+    dead = (tmp_path / "dead.ndjson").read_text().splitlines()
+    assert len(dead) == 20
