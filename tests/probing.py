@@ -11,7 +11,9 @@ from pathlib import Path
 import yaml
 
 from rms_flows.envelope import public_text
+from rms_flows.model.documents import DataInterface, DataKind, DataSourceDefinition
 from rms_flows.probe import key
+from rms_flows.registry import FolderStore, Registry
 
 PATIENCE = 60.0
 """Seconds for what takes one on a quiet machine."""
@@ -36,9 +38,24 @@ def manifest(folder, *, name="hub", trust=None, **parameters):
     return path
 
 
-def start(path, *options):
+def registry(folder, *manifests):
+    """Keep manifests in a registry, with what they refer to; give it."""
+    kept = Registry(FolderStore(folder))
+    definition = {"dataInterfaceReferenceID": "bus", "dataKindReferenceID": "any"}
+    kept.apply(
+        [
+            DataKind(id="any", name="Any", quantityKind="any"),
+            DataInterface(id="bus", name="Bus", communicationProtocol="Kafka"),
+            DataSourceDefinition(id="gateway", name="Gateway", **definition),
+            *manifests,
+        ]
+    )
+    return kept
+
+
+def start(path, *options, **given):
     command = [sys.executable, "-m", "rms_flows", "probe", "run", str(path), *map(str, options)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603  our own program
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **given)  # noqa: S603  our own program
 
 
 def end(process, number=signal.SIGTERM):
@@ -49,9 +66,9 @@ def end(process, number=signal.SIGTERM):
 
 
 @contextmanager
-def probing(path, *options):
+def probing(path, *options, **given):
     """A probe at work, stopped at the end."""
-    process = start(path, *options)
+    process = start(path, *options, **given)
     try:
         yield process
         code, said = end(process)

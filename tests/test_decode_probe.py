@@ -2,6 +2,7 @@
 
 import json
 
+import probing
 import pyarrow as pa
 import pytest
 from decoding import run
@@ -16,9 +17,8 @@ from rms_flows.decode.framing import Frame
 from rms_flows.decode.records import Records
 from rms_flows.envelope import Observed, Signer, generate, public_text
 from rms_flows.errors import DocumentError
-from rms_flows.model import Trust, load_orchestrator
-from rms_flows.model.documents import DataInterface, DataKind, DataSourceDefinition, DataSourceManifest
-from rms_flows.registry import FolderStore, Registry, probes
+from rms_flows.model import DataSourceManifest, Trust, load_orchestrator
+from rms_flows.registry import probes
 from rms_flows.schema import TIMESTAMP
 
 KEYS = {name: generate() for name in ("attic", "cellar")}
@@ -166,20 +166,13 @@ def test_a_key_that_is_none_is_named():
 
 @pytest.fixture
 def registry(tmp_path):
-    kept = Registry(FolderStore(tmp_path / "registry"))
-    definition = {"dataInterfaceReferenceID": "bus", "dataKindReferenceID": "any"}
-    kept.apply(
-        [
-            DataKind(id="any", name="Any", quantityKind="any"),
-            DataInterface(id="bus", name="Bus", communicationProtocol="Kafka"),
-            DataSourceDefinition(id="gateway", name="Gateway", **definition),
-            *(
-                DataSourceManifest(id=name, name=name, dataSourceDefinitionReferenceID="gateway", trust=trust)
-                for name, trust in TRUST.items()
-            ),
-        ]
+    probing.registry(
+        tmp_path / "registry",
+        *(
+            DataSourceManifest(id=name, name=name, dataSourceDefinitionReferenceID="gateway", trust=trust)
+            for name, trust in TRUST.items()
+        ),
     )
-    return tmp_path / "registry"
 
 
 def test_a_registry_without_probes(tmp_path):

@@ -20,7 +20,7 @@ from test_cli import run as run_rms
 
 from rms_flows.errors import DocumentError, SinkError
 from rms_flows.io.kafka import confluent, pure
-from rms_flows.io.kafka.login import Login, login
+from rms_flows.kafka_login import Login, login
 
 PASSWORD, WRONG = "s3cret-w0rd", "wr0ng-w0rd"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"

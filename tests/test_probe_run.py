@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from probing import end, manifest, probing, sent, start, states, until
+from probing import end, manifest, probing, registry, sent, start, states, until
 
 from rms_flows import cli, envelope
 from rms_flows.envelope import public_text
@@ -215,6 +215,29 @@ def test_it_follows_its_manifest_while_it_runs(tmp_path, inside):
     assert {one["kind"] for one in sent(out) if one["sequence"] > begins} == {"probe.heartbeat"}
 
 
+def test_it_follows_the_registry_while_it_runs(tmp_path):
+    collectors = [{"collect": "memory", "interval": "1h"}]
+    kept = registry(
+        tmp_path / "registry", load(manifest(tmp_path, collectors=collectors), DataSourceManifest)
+    )
+    out = tmp_path / "envelopes.ndjson"
+
+    def seen(kind):
+        return sum(one["kind"] == kind for one in sent(out))
+
+    with probing("hub", "--registry", "registry", cwd=tmp_path):
+        until(lambda: seen("system.memory") == 1)
+        faster = [{"collect": "memory", "interval": "100ms"}, {"collect": "network"}]
+        kept.update(load(manifest(tmp_path, collectors=faster), DataSourceManifest))
+        until(lambda: seen("system.memory") > 3 and seen("system.network"))
+        kept.delete(DataSourceManifest, "hub")
+        until(lambda: ("FAILED", "manifest") in states(out))
+        before = seen("system.memory")
+        until(lambda: seen("system.memory") > before + 2)
+    reasons = [one["payload"].get("error.message") for one in sent(out) if one["kind"] == "probe.state"]
+    assert "no DataSourceManifest is called 'hub'; there are none" in reasons
+
+
 def test_a_manifest_that_became_wrong_is_told_of_and_changes_nothing(tmp_path, inside):
     out = inside(collectors=[ALL[1]])
     manifest(tmp_path, collectors=[{"collect": "weather"}])
@@ -303,7 +326,7 @@ def test_parameters_that_are_wrong_are_named(tmp_path, parameters, said):
 def test_what_can_not_begin_says_why(tmp_path):
     path = manifest(tmp_path, output="gopher:hole")
     with pytest.raises(
-        DocumentError, match="gopher:hole: a probe can't send to 'gopher'; there is file:PATH"
+        DocumentError, match="gopher:hole: a probe can't send to 'gopher'; there are file:, kafka"
     ):
         Probe(from_file(path), "hub.yaml", tmp_path)
     content = yaml.safe_load(path.read_text())

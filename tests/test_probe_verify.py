@@ -5,8 +5,7 @@ import json
 import time
 
 import pytest
-import yaml
-from probing import manifest
+from probing import manifest, registry
 from typer.testing import CliRunner
 
 from rms_flows.cli.app import app
@@ -15,7 +14,6 @@ from rms_flows.errors import DocumentError, SourceError
 from rms_flows.model import DataSourceManifest, load
 from rms_flows.probe import key
 from rms_flows.probe.verify import Verification
-from rms_flows.registry import FolderStore, Registry
 
 NOW = time.time_ns() // 1_000
 SECOND = 1_000_000
@@ -107,21 +105,7 @@ def test_what_a_probe_sent_before_or_after_it_was_confirmed_is_told(tmp_path):
 
 
 def test_keys_come_from_a_registry_too(tmp_path, hub):
-    documents = tmp_path / "documents"
-    for kind, content in {
-        "DataKind": {"id": "any", "name": "Any", "quantityKind": "any"},
-        "DataInterface": {"id": "bus", "name": "Bus", "communicationProtocol": "file"},
-        "DataSourceDefinition": {
-            "id": "gateway", "name": "Gateway", "dataInterfaceReferenceID": "bus", "dataKindReferenceID": "any",
-        },
-    }.items():  # fmt: skip
-        (documents / kind).mkdir(parents=True)
-        (documents / kind / "one.yaml").write_text(yaml.safe_dump(content))
-    applied = CliRunner().invoke(
-        app, ["registry", "apply", str(documents), "--registry", str(tmp_path / "registry")]
-    )
-    assert applied.exit_code == 0
-    Registry(FolderStore(tmp_path / "registry")).create(load(hub, DataSourceManifest))
+    registry(tmp_path / "registry", load(hub, DataSourceManifest))
     found = lines(signer(tmp_path), range(1, 4))
     assert check(tmp_path, found, "--registry", tmp_path / "registry")[0] == 0
 

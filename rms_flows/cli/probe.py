@@ -33,9 +33,17 @@ def key_(
 @app.command()
 def run(
     manifest: Annotated[
-        Path,
-        typer.Argument(help="DataSourceManifest of the probe (YAML or JSON).", show_default=False),
+        str,
+        typer.Argument(
+            metavar="PROBE",
+            help="File of the DataSourceManifest (YAML or JSON); with --registry its id there.",
+            show_default=False,
+        ),
     ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--registry", help="The folder that keeps the manifest; paths in it begin here."),
+    ] = None,
 ) -> None:
     """Observe and send until SIGTERM or Ctrl-C; see docs/probe.md for what the manifest may say."""
     import logging
@@ -43,13 +51,17 @@ def run(
     import threading
 
     from rms_flows.probe.run import Probe
-    from rms_flows.probe.settings import from_file
+    from rms_flows.probe.settings import from_file, from_registry
 
     logging.basicConfig(format="rms probe: %(message)s", level=logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Probe(from_file(manifest), str(manifest), manifest.parent).run(stop)
+    if folder is None:
+        probe = Probe(from_file(Path(manifest)), manifest, Path(manifest).parent)
+    else:
+        probe = Probe(from_registry(folder, manifest), f"{folder}: {manifest}", Path())
+    probe.run(stop)
 
 
 @app.command()

@@ -31,6 +31,8 @@ LEAVE: Final = 5.0
 """Seconds in which what waits is sent at the end; the rest is sent after the next start."""
 LOOK: Final = 2.0
 """Seconds from one look at the manifest to the next."""
+LONGEST: Final = 900_000
+"""Bytes of an envelope: brokers take a million unless told."""
 RETRY: Final = 1.0
 """Seconds until a disk without room is tried again."""
 
@@ -54,7 +56,7 @@ class Probe:
         self._manifest = read()
         self._settings = settings(self._manifest, where)
         self._signer = Signer(key.load(folder / self._settings.key), self._manifest.id)
-        output = open_output(self._settings.output, folder)
+        output = open_output(self._settings.output, folder, self._manifest.id)
         self._journal = Journal(folder / self._settings.state, self._settings.spool)
         self._sending = Sending(self._journal, output)
         self._crew = Crew()
@@ -149,9 +151,13 @@ class Probe:
     def _line(self, sequence: int, observed: Observed) -> bytes:
         said = observed._replace(payload={"host.name": self._host, **observed.payload})
         try:
-            return self._signer.line(sequence, said)
+            line = self._signer.line(sequence, said)
+            problem = f"an observation of {len(line):,} bytes" if len(line) > LONGEST else None
         except ValueError as error:  # no JSON, such as NaN
-            return self._signer.line(sequence, _state(FAILED, collector=observed.kind, reason=str(error)))
+            line, problem = b"", str(error)
+        if problem is None:
+            return line
+        return self._signer.line(sequence, _state(FAILED, collector=observed.kind, reason=problem))
 
     def _heartbeat(self) -> Observed:
         payload = {

@@ -6,7 +6,6 @@ import logging
 import threading
 from typing import Final
 
-from rms_flows.errors import RmsError
 from rms_flows.probe.journal import Journal
 from rms_flows.probe.outputs import Output
 
@@ -67,7 +66,7 @@ class Sending(threading.Thread):
             if taken is not None:
                 self._output.send(taken.lines, taken.last)
                 self._journal.sent(taken)
-        except (RmsError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  a library's surprise must not end the sending
             if self.trouble is None:
                 _LOG.warning("envelopes wait on disk: %s", error)
             self.trouble = str(error)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from rms_flows.errors import DocumentError
 from rms_flows.model import DataSourceManifest, Document, load, microseconds
+from rms_flows.registry import FolderStore, Registry
 
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 _REMEDY: Final = "docs/probe.md lists the parameters of a probe"
@@ -139,3 +140,9 @@ Read = Callable[[], DataSourceManifest]
 def from_file(path: Path) -> Read:
     """Read a manifest from a file."""
     return lambda: load(path, DataSourceManifest)
+
+
+def from_registry(folder: Path, name: str) -> Read:
+    """Read the manifest of this id from the registry in a folder."""
+    kept = Registry(FolderStore(folder))
+    return lambda: kept.read(DataSourceManifest, name)

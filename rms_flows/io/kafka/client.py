@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from rms_flows.errors import DocumentError, RmsError
 from rms_flows.io.kafka.address import Address
-from rms_flows.io.kafka.login import PREFIX
+from rms_flows.kafka_login import PREFIX
 
 CLIENTS: Final = ("confluent-kafka", "kafka-python")
 """The first is taken that is installed, unless `RMS_KAFKA_CLIENT` names one."""

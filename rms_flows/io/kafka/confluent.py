@@ -39,7 +39,7 @@ from rms_flows.io.kafka.client import (
     unknown,
     unreached,
 )
-from rms_flows.io.kafka.login import login
+from rms_flows.kafka_login import login
 
 _LOG: Final = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())  # who wants its log gets it; nobody finds each retry on the terminal

@@ -29,7 +29,7 @@ from rms_flows.io.kafka.client import (
     unknown,
     unreached,
 )
-from rms_flows.io.kafka.login import login
+from rms_flows.kafka_login import login
 
 _LOG: Final = logging.getLogger(__name__)
 for _name in (__name__, "kafka"):  # who wants its log gets it; nobody else finds each retry on the terminal

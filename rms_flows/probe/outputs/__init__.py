@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rms_flows.errors import DocumentError
 from rms_flows.probe.outputs.file import File
+from rms_flows.probe.outputs.kafka import Kafka
 
 __all__ = ["Output", "open_output"]
 
@@ -29,12 +30,13 @@ class Output(Protocol):
         """Let go of what it holds."""
 
 
-def open_output(uri: str, base: Path) -> Output:
+def open_output(uri: str, base: Path, probe: str) -> Output:
     """Make an output; nothing is asked for yet, since what is not there may come.
 
     Args:
-        uri: `[file:]PATH`.
+        uri: `[file:]PATH`, `kafka://HOST[:PORT][,HOST…]/TOPIC` or `http[s]://HOST[:PORT]/PATH`.
         base: Where relative paths begin.
+        probe: Id of the probe.
 
     Raises:
         DocumentError: Nothing can be sent there.
@@ -42,4 +44,14 @@ def open_output(uri: str, base: Path) -> Output:
     scheme, colon, rest = uri.partition(":")
     if not colon or scheme == "file":
         return File(base / (rest if colon else uri))
-    raise DocumentError(f"a probe can't send to {scheme!r}", where=uri, remedy="there is file:PATH")
+    if scheme == "kafka":
+        return Kafka(uri, probe)
+    if scheme in {"http", "https"}:
+        from rms_flows.probe.outputs.http import Http  # noqa: PLC0415  takes memory
+
+        return Http(uri)
+    raise DocumentError(
+        f"a probe can't send to {scheme!r}",
+        where=uri,
+        remedy="there are file:, kafka://, http:// and https://",
+    )
