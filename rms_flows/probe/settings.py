@@ -83,7 +83,42 @@ class Processes(Entry):
     top: int = Field(default=5, ge=0, le=1000, description="How many of each are told of.")
 
 
-Collected = Annotated[Cpu | Memory | Network | Processes, Field(discriminator="collect")]
+class Tail(Entry):
+    """Lines of a file that grows."""
+
+    collect: Literal["tail"]
+    interval: str = Field(default="1s", pattern=_DURATION)
+    path: str = Field(pattern="^/", description="The file, from the root on.")
+    from_start: bool = Field(default=False, description="At the first start, tell what is there already.")
+
+
+class Command(Entry):
+    """What a program says."""
+
+    collect: Literal["command"]
+    run: tuple[str, ...] = Field(min_length=1, description="Program and arguments; no shell reads them.")
+    timeout: str = Field(default="10s", pattern=_DURATION, description="It is killed when it takes longer.")
+    output: Literal["text", "json"] = Field(default="text", description="`json`: it says one JSON object.")
+
+
+class Mqtt(Entry):
+    """Messages of MQTT topics."""
+
+    collect: Literal["mqtt"]
+    interval: str = Field(default="1s", pattern=_DURATION)
+    broker: str = Field(
+        pattern=r"^mqtts?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$", description="mqtt[s]://HOST[:PORT]."
+    )
+    topics: tuple[str, ...] = Field(min_length=1, description="With `+` and `#` as MQTT has them.")
+    qos: Literal[0, 1, 2] = 0
+    user: str | None = Field(default=None, min_length=1)
+    password_file: str | None = Field(default=None, pattern="^/", description="File of the user's password.")
+    authority: str | None = Field(default=None, pattern="^/", description="File of certificates to trust.")
+
+
+Collected = Annotated[
+    Cpu | Memory | Network | Processes | Tail | Command | Mqtt, Field(discriminator="collect")
+]
 
 
 class Settings(Document):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rms_flows.probe.collectors import cpu, memory, network, processes
+from rms_flows.probe.collectors import command, cpu, memory, mqtt, network, processes, tail
 from rms_flows.probe.collectors.contract import Collector
 from rms_flows.probe.settings import Entry
 
@@ -16,6 +16,9 @@ COLLECTORS: Final[Mapping[str, Callable[[Any, Any], Collector]]] = {
     "memory": memory.Memory,
     "network": network.Network,
     "processes": processes.Processes,
+    "tail": tail.Tail,
+    "command": command.Command,
+    "mqtt": mqtt.Mqtt,
 }
 """What is collected → makes the collector from its entry and the position that it had reached."""
 
