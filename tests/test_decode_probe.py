@@ -166,11 +166,13 @@ def test_a_key_that_is_none_is_named():
 
 @pytest.fixture
 def registry(tmp_path):
+    since = {"validFrom": Trust(validFrom="2026-01-01T00:00:00Z").validFrom}
+    confirmed = {name: trust.model_copy(update=since) for name, trust in TRUST.items()}
     probing.registry(
         tmp_path / "registry",
         *(
             DataSourceManifest(id=name, name=name, dataSourceDefinitionReferenceID="gateway", trust=trust)
-            for name, trust in TRUST.items()
+            for name, trust in confirmed.items()
         ),
     )
 
@@ -224,3 +226,15 @@ def test_a_probe_that_falls_silent_is_reported_though_another_speaks_for_it(tmp_
     assert report["@timestamp"].startswith("2026-01-01T00:05:30")
     dead = (tmp_path / "dead.ndjson").read_text().splitlines()
     assert len(dead) == 20
+
+
+def test_a_probe_of_the_registry_that_was_never_heard_of_is_reported(tmp_path, registry):
+    lines = [envelope("attic", n, "probe.heartbeat", second=30 * n) for n in range(1, 20)]
+    (tmp_path / "envelopes.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    (tmp_path / "silent.yml").write_text(RULES.replace("timespan: 2m", "timespan: 2m, keys: sources"))
+    start, end = (Trust(validTo=f"2026-01-01T00:{minute:02}:00Z").validTo for minute in (0, 10))
+    flow = load_orchestrator(tmp_path / "flow.yaml")
+    replay.replay(flow, folder=tmp_path, start=start, end=end, dead_letters=str(tmp_path / "dead.ndjson"))
+    reports = [json.loads(line) for line in (tmp_path / "reports.ndjson").read_text().splitlines()]
+    assert ["cellar" in json.dumps(one) for one in reports] == [True]

@@ -346,6 +346,26 @@ def test_one_that_runs_already_is_left_alone(tmp_path):
             Probe(from_file(path), str(path), tmp_path)
 
 
+def test_a_defect_is_told_as_its_state_before_it_ends(tmp_path, monkeypatch):
+    path = manifest(tmp_path)
+    probe = Probe(from_file(path), str(path), tmp_path)
+    monkeypatch.setattr(probe, "_heartbeat", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        probe.run(threading.Event())
+    last = sent(tmp_path / "envelopes.ndjson")[-1]["payload"]
+    assert (last["probe.state"], last["error.message"]) == ("FAILED", "ZeroDivisionError: division by zero")
+
+
+def test_without_psutil_the_cure_is_told():
+    code = (
+        "import sys; sys.modules['psutil'] = None; sys.argv = ['rms', 'probe', 'run', 'hub.yaml']\n"
+        "from rms_flows.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    said = "a probe needs psutil, which is not installed; pip install 'rms-flows[probe]'"
+    assert (done.returncode, done.stderr) == (2, wrong(said))
+
+
 def test_without_cryptography_the_cure_is_told(tmp_path, monkeypatch, capsys):
     envelope._ed25519.cache_clear()
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)

@@ -20,7 +20,7 @@ from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Late, Request, Sink, Window
 from rms_flows.io.spill import Spill
-from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, Trust, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
 from rms_flows.registry import probes
@@ -28,6 +28,9 @@ from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
 from rms_flows.trust import UNKNOWN, UNTRUSTED
+
+Probed = Mapping[str, Trust | None]
+"""What is known of the probes of a source by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    sources = _sources(flow)
+    probed = {one.id: probes(folder / one.probes) for one in flow.sources if one.probes}
+    sources = _sources(flow, probed)
     processors = [_processor(entry, folder, run, sources[entry.id]) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
@@ -95,7 +99,10 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     beside = _on_disk(dead_letters)
     return Plan(
         sources=tuple(
-            _source(one, data_folder, choices, requests[one.id], flow.orchestrator) for one in flow.sources
+            _source(
+                one, data_folder, choices, requests[one.id], f"rms.{flow.orchestrator}", probed.get(one.id)
+            )
+            for one in flow.sources
         ),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
@@ -204,7 +211,9 @@ def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
                 )
 
 
-def _source(source: Source, folder: Path, choices: Choices, request: Request, flow: str) -> SourceStage:
+def _source(
+    source: Source, folder: Path, choices: Choices, request: Request, group: str, probed: Probed | None
+) -> SourceStage:
     chosen = choices.sources.get(source.id)
     place = chosen or (source.live if choices.endless else None) or source.archive
     if place is None:
@@ -215,17 +224,17 @@ def _source(source: Source, folder: Path, choices: Choices, request: Request, fl
     opened = open_source(
         place,
         base=Path() if chosen else folder,
-        options=_options(source, folder),
+        options=replace(_options(source), probes=probed),
         confined=not chosen,
         endless=choices.endless,
-        group=f"rms.{flow}.{source.id}",
+        group=f"{group}.{source.id}",
     )
     lateness = microseconds(source.lateness)
     idle = microseconds(source.idle) if opened.endless else None
     return SourceStage(source.id, opened, request, partial(annotator, source), lateness, idle)
 
 
-def _options(source: Source, folder: Path) -> Options:
+def _options(source: Source) -> Options:
     defaults = Options()
     return Options(
         format=source.format,
@@ -240,7 +249,6 @@ def _options(source: Source, folder: Path) -> Options:
         max_ahead=microseconds(source.max_ahead),
         swapped_roles=source.swapped_roles,
         trust=source.trust,
-        probes=probes(folder / source.probes) if source.probes else None,
         quarantined=_verdicts(source, "quarantine"),
         refused=_verdicts(source, "refuse"),
     )
@@ -255,12 +263,16 @@ Sources = tuple[tuple[str, int | None], ...]
 """Ids of sources, and from when on each is confirmed, microseconds."""
 
 
-def _sources(flow: Orchestrator) -> dict[str, Sources]:
-    """Give the sources behind each source and processor."""
+def _sources(flow: Orchestrator, probed: Mapping[str, Probed]) -> dict[str, Sources]:
+    """Give the sources behind each source and processor; of several probes in one those with a key."""
     found: dict[str, Sources] = {}
     for one in flow.sources:
-        since = one.trust.validFrom if one.trust else None
-        found[one.id] = ((one.id, None if since is None else micros(since)),)
+        keyed = {name: trust for name, trust in probed.get(one.id, {}).items() if trust and trust.publicKey}
+        behind = keyed if one.id in probed else {one.id: one.trust}
+        found[one.id] = tuple(
+            (name, micros(trust.validFrom) if trust and trust.validFrom else None)
+            for name, trust in behind.items()
+        )
     for entry in flow.in_order():
         found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
     return found

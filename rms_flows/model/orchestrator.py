@@ -80,8 +80,8 @@ class Source(Document):
     probes: str | None = Field(
         default=None,
         min_length=1,
-        description="Folder of the registry whose manifests have the public keys, where envelopes of several "
-        "probes come in one source (format: probe).",
+        description="Where envelopes of several probes come in one source (format: probe): folder of the "
+        "registry, from the flow's on, whose manifests have their public keys.",
     )
     untrusted: Policy = Field(
         default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"

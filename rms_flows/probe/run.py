@@ -68,9 +68,27 @@ class Probe:
         self._began = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; then say so, and send what waits as far as a few seconds go."""
+        """Work until told to stop; then say so, and send what waits as far as a few seconds go.
+
+        What ends it otherwise, a defect, is told as its state before it is raised.
+        """
         self._stop = stop
         self._sending.start()
+        last = _state(STOPPED, reason="told to stop")
+        try:
+            self._work(stop)
+        except BaseException as error:
+            last = _state(FAILED, reason=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._keep([last])
+            self._sending.end(LEAVE)
+            self._keep([])  # how much was sent
+            if self._journal.waiting:
+                _LOG.warning("%d envelopes wait on disk for the next start", self._journal.waiting)
+            self._journal.close()
+
+    def _work(self, stop: threading.Event) -> None:
         self._keep([_state(RUNNING, reason="started")])
         self._crew.engage(self._settings.collectors, self._journal.state.positions)
         beat, look = 0.0, time.monotonic() + LOOK
@@ -84,12 +102,6 @@ class Probe:
             self._gather(max(0.0, min(beat, look, time.monotonic() + 0.5) - time.monotonic()))
         self._crew.dismiss(())
         self._drain()
-        self._keep([_state(STOPPED, reason="told to stop")])
-        self._sending.end(LEAVE)
-        self._keep([])  # how much was sent
-        if self._journal.waiting:
-            _LOG.warning("%d envelopes wait on disk for the next start", self._journal.waiting)
-        self._journal.close()
 
     def _gather(self, seconds: float) -> None:
         """Write what is seen within a time, what comes together at once."""

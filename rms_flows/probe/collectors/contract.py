@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rms_flows.envelope import Observed
+from rms_flows.errors import DocumentError
+
+try:
+    import psutil  # noqa: F401  most collectors need it
+except ImportError:
+    raise DocumentError(
+        "a probe needs psutil, which is not installed", remedy="pip install 'rms-flows[probe]'"
+    ) from None
 
 
 @dataclass(frozen=True, slots=True)
