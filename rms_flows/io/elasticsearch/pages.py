@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ BYTES: Final = 8 * 1024 * 1024
 
 WHOLE: Final = {"allow_partial_search_results": "false"}
 """What a search says that wants all or an error."""
+
+_SORTED: Final = b'"sort":['
+"""Stands once in an answer for each document, and where documents say so themselves."""
 
 _NOT_FOUND: Final = 404
 
@@ -111,16 +114,23 @@ def _as_they_lie(
 
 def _ordered(cluster: Cluster, search: Search, where: str, given: Sequence[pa.StringArray]) -> Iterator[Page]:
     """Order documents of one time by their names: what the server gives them in differs from time to time."""
+    for ready in _whole_times(hits(answer, where) for answer in answers(cluster, search)):
+        ready.sort(key=lambda hit: (hit.time, hit.index, hit.id))
+        one = page(ready, np.array([hit.time for hit in ready]))
+        yield one.without(given) if given else one
+
+
+def _whole_times(found: Iterable[list[Hit]]) -> Iterator[list[Hit]]:
+    """Hold back documents of a page's last time until all of that time are there."""
     held: list[Hit] = []
-    for answer in answers(cluster, search):
-        found = hits(answer, where)
-        latest = found[-1].time if found else None
-        ready = [hit for hit in [*held, *found] if hit.time != latest]
-        held = [hit for hit in [*held, *found] if hit.time == latest]
+    for some in found:
+        latest = some[-1].time if some else None
+        ready = [hit for hit in [*held, *some] if hit.time != latest]
+        held = [hit for hit in [*held, *some] if hit.time == latest]
         if ready:
-            ready.sort(key=lambda hit: (hit.time, hit.index, hit.id))
-            one = page(ready, np.array([hit.time for hit in ready]))
-            yield one.without(given) if given else one
+            yield ready
+    if held:
+        yield held
 
 
 def answers(cluster: Cluster, search: Search) -> Iterator[bytes]:
@@ -151,6 +161,8 @@ def answers(cluster: Cluster, search: Search) -> Iterator[bytes]:
                 renewed, after = next_page(answer)
                 if renewed is not None:
                     body["pit"]["id"] = point = renewed
+                if answer.count(_SORTED) < search.size:
+                    after = None
                 if after is not None:
                     under_way = ahead.submit(ask, after)
                 yield answer

@@ -52,21 +52,22 @@ def by_time(cluster: Cluster, search: Search, time: str, window: Window, *, loca
         window: What is wanted; what has no time for the server may have one for a decoder.
         local: Stamps without a zone may not be UTC, which the server takes them for.
     """
-    inside = narrowed(search, between(time, *bounds(window, local=local)))
-    lacking = replace(narrowed(search, {"bool": {"must_not": {"exists": {"field": time}}}}), order=None)
-    apart = Part(f"no {time}", _count(cluster, lacking), lacking)
+    inside = between(time, *bounds(window, local=local))
+    lacking = {"bool": {"must_not": {"exists": {"field": time}}}}
+    ends = {word: {word: {"field": time}} for word in ("min", "max")}
+    asked = {"inside": {"filter": inside, "aggs": ends}, "lacking": {"filter": lacking}}
+    known = _aggregated(cluster, search, asked)  # at once: a query may take the server long
+    rows, wanted = known["inside"]["doc_count"], narrowed(search, inside)
+    apart = Part(f"no {time}", known["lacking"]["doc_count"], replace(narrowed(search, lacking), order=None))
     if search.order:  # positions count documents, and where spans end depends on all of them
-        return [Part("", _count(cluster, inside), inside), apart]
+        return [Part("", rows, wanted), apart]
+    first, last = (known["inside"][word]["value"] for word in ("min", "max"))
+    whole = Span(0, 0, 0) if first is None else Span(int(first), int(last) + 1, rows)
     found = [
         Part(f"{one.start}-{one.end}", one.rows, narrowed(search, between(time, one.start, one.end)))
-        for one in _spans(cluster, inside, time)
+        for one in _joined(_divided(cluster, wanted, time, whole))
     ]
     return [*found, apart]
-
-
-def _count(cluster: Cluster, search: Search) -> int:
-    said = cluster.call("POST", f"/{search.index}/_count", {"query": search.query})
-    return int(said.json(dict)["count"])
 
 
 def by_index(cluster: Cluster, search: Search) -> list[Part]:
@@ -108,30 +109,22 @@ def _aggregated(cluster: Cluster, search: Search, aggregations: Mapping[str, Any
     return found
 
 
-def _spans(cluster: Cluster, search: Search, time: str) -> list[Span]:
-    """Divide what a search finds into spans of about `ROWS` documents, one after the other in time."""
-    ends = _aggregated(cluster, search, {word: {word: {"field": time}} for word in ("min", "max")})
-    first, last = ends["min"]["value"], ends["max"]["value"]
-    return [] if first is None else list(_joined(_counted(cluster, search, time, int(first), int(last) + 1)))
-
-
-def _counted(cluster: Cluster, search: Search, time: str, start: int, end: int) -> Iterator[Span]:
-    """Count the documents of short spans, and of shorter ones where there are too many."""
-    step = -(-(end - start) // _BUCKETS)
+def _divided(cluster: Cluster, search: Search, time: str, whole: Span) -> Iterator[Span]:
+    """Divide a span of what a search finds into shorter ones where it has more than `ROWS` documents."""
+    if whole.rows <= ROWS or whole.end - whole.start == 1:
+        yield from [whole] * (whole.rows > 0)
+        return
+    step = -(-(whole.end - whole.start) // _BUCKETS)
     histogram = {
         "field": time,
         "fixed_interval": f"{step}ms",
-        "offset": f"{start % step}ms",
+        "offset": f"{whole.start % step}ms",
         "min_doc_count": 1,
     }
-    inside = narrowed(search, between(time, start, end))
-    found = _aggregated(cluster, inside, {"spans": {"date_histogram": histogram}})["spans"]["buckets"]
-    for bucket in found:
-        first, rows = int(bucket["key"]), bucket["doc_count"]
-        if rows > ROWS and step > 1:
-            yield from _counted(cluster, search, time, first, first + step)
-        else:
-            yield Span(first, first + step, rows)
+    inside = narrowed(search, between(time, whole.start, whole.end))
+    for bucket in _aggregated(cluster, inside, {"spans": {"date_histogram": histogram}})["spans"]["buckets"]:
+        first = int(bucket["key"])
+        yield from _divided(cluster, search, time, Span(first, first + step, bucket["doc_count"]))
 
 
 def _joined(short: Iterator[Span]) -> Iterator[Span]:
