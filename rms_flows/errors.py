@@ -4,6 +4,8 @@
 
     RmsError
     ├── DocumentError      a document (orchestrator, manifest, rule file's YAML) is not what it has to be
+    │   ├── MissingError   a registry has no such document
+    │   └── ConflictError  a document is there already, or another one needs it
     ├── SourceError        a source can't be opened or read
     ├── SinkError          a sink can't be written
     ├── DecodeError        a whole input can't be decoded (one bad record is a dead letter, not an error)
@@ -49,6 +51,14 @@ def _rebuild(kind: type[RmsError], problem: str, where: str | None, remedy: str 
 
 class DocumentError(RmsError):
     """A document is not what it has to be; `where` is `file: path.inside.it`."""
+
+
+class MissingError(DocumentError):
+    """A registry has no such document, or none at that time."""
+
+
+class ConflictError(DocumentError):
+    """A document is there already, or another one refers to it."""
 
 
 class SourceError(RmsError):

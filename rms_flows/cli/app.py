@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import backtest, documents, look, parity, probe, registry, rules, run, stream
+from rms_flows.cli import backtest, documents, look, parity, probe, registry, rules, run, serve, stream
 
 app = typer.Typer(
     name="rms",
@@ -47,6 +47,7 @@ app.command("stream", epilog=stream.EPILOG)(stream.stream)
 app.command("parity", epilog=parity.EPILOG)(parity.parity)
 app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
 app.command("report", epilog=look.EPILOG)(look.report)
+app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)
 app.add_typer(rules.app, name="rules")

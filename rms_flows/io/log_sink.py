@@ -42,7 +42,7 @@ class LogSink:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._lock()
-            os.ftruncate(self._handle, _whole(self._handle))
+            os.ftruncate(self._handle, whole(self._handle))
             os.lseek(self._handle, 0, os.SEEK_END)
 
     def _lock(self) -> None:
@@ -80,7 +80,7 @@ class LogSink:
             self._handle = None
 
 
-def _whole(handle: int) -> int:
+def whole(handle: int) -> int:
     """Give the size up to the last line feed."""
     end = os.fstat(handle).st_size
     while end > 0:

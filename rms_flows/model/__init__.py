@@ -14,11 +14,12 @@ from rms_flows.model.orchestrator import (
     expand,
     microseconds,
 )
-from rms_flows.model.read import load, load_orchestrator, parse
+from rms_flows.model.read import MAX_SIZE, load, load_orchestrator, parse
 from rms_flows.model.routes import Route, RouteTable
 from rms_flows.model.truth import Incident, Truth
 
 __all__ = [
+    "MAX_SIZE",
     "DataSourceManifest",
     "Document",
     "Incident",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from rms_flows.errors import DocumentError
+from rms_flows.errors import MissingError
 from rms_flows.model import Document, documents
 from rms_flows.model.orchestrator import Orchestrator
 
@@ -42,14 +42,14 @@ def kind_called(name: str) -> str:
     """Give the name of a kind by any of its names.
 
     Raises:
-        DocumentError: No kind is called so.
+        MissingError: No kind is called so.
 
     Example:
         >>> kind_called("AnalyticsManifest")
         'ProcessorOrchestrator'
     """
     if name not in NAMES:
-        raise DocumentError(f"no document is called {name!r}", remedy=f"a registry keeps {', '.join(KINDS)}")
+        raise MissingError(f"no document is called {name!r}", remedy=f"a registry keeps {', '.join(KINDS)}")
     return NAMES[name].__name__
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import yaml
 
-from rms_flows.errors import DocumentError
+from rms_flows.errors import ConflictError, DocumentError, MissingError
 from rms_flows.model import Document, parse
 from rms_flows.model.documents import ProcessorOrchestrator
 from rms_flows.registry.discover import check_example, fits
@@ -61,7 +61,7 @@ class Registry:
         with self._store.lock():
             kind, name = _called(document)
             if self._store.read(kind, name) is not None:
-                raise DocumentError(
+                raise ConflictError(
                     f"there is a {kind} {name!r} already", remedy="update it, or choose another id"
                 )
             self._keep(document)
@@ -105,7 +105,7 @@ class Registry:
                 for document in self.all(other):
                     for named in references(document):
                         if self._meant(named) == (kind.__name__, name):
-                            raise DocumentError(
+                            raise ConflictError(
                                 f"the {kind.__name__} {name!r} is referred to by the "
                                 f"{other.__name__} {identity(document)!r} ({named.place})",
                                 remedy="change or delete that first",
@@ -254,8 +254,8 @@ def _yaml(content: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def _nowhere(kind: str, name: str, there: Iterable[str], at: datetime | None) -> DocumentError:
+def _nowhere(kind: str, name: str, there: Iterable[str], at: datetime | None) -> MissingError:
     when = "" if at is None else f" at {EPOCH + timedelta(microseconds=micros(at)):%Y-%m-%dT%H:%M:%SZ}"
     known = [*there]
     listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")  # noqa: PLR2004  enough to choose from
-    return DocumentError(f"no {kind} is called {name!r}{when}", remedy=f"there are {listed or 'none'}")
+    return MissingError(f"no {kind} is called {name!r}{when}", remedy=f"there are {listed or 'none'}")
