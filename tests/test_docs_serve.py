@@ -1,6 +1,7 @@
 """The page on the service is followed word for word, but for the port: another service may have it."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,12 +29,12 @@ def test_its_commands_run(tmp_path):
     with serving(tmp_path, "--out", tmp_path / start.split()[-1]) as one:
         said = [
             subprocess.run(  # noqa: S603  the page's own words
-                command.replace("http://127.0.0.1:8642", one.url).replace("curl", "curl --fail -sS", 1).split(),
+                shlex.split(command.replace("http://127.0.0.1:8642", one.url).replace("curl", "curl --fail -sS", 1)),
                 cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
             ).stdout
             for command in curls
         ]  # fmt: skip
-        described = yaml.safe_load(one.ask("GET", "/openapi.json").body.__repr__())
+        described = one.ask("GET", "/openapi.json").body
     assert said[0] == '{"kept":2}'
     assert yaml.safe_load(said[2])["name"] == "CPU load"
     assert [found["id"] for found in yaml.safe_load(said[3])] == ["load"]
