@@ -115,10 +115,12 @@ def stream(
 
 def _stop_by_signal(pace: Pace) -> None:
     """End the stream in order at the first signal, and at once at the second."""
+    ends = (signal.SIGTERM, signal.SIGINT)
 
-    def stop(number: int, _frame: object) -> None:
+    def stop(_number: int, _frame: object) -> None:
         pace.stop()
-        signal.signal(number, signal.SIG_DFL)
+        for number in ends:  # the second may be the other one
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ends:
         signal.signal(number, stop)

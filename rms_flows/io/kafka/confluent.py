@@ -72,6 +72,12 @@ _LOST: Final = (
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
 )
 _BARRED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+_MOVING: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+"""Of groups whose coordinator is being found, as on a broker that has just started."""
 _SOON: Final = 0.05
 _LIMIT: Final = "max.message.bytes"
 
@@ -193,8 +199,17 @@ class ConfluentReader(_Connection):
 
     def committed(self, spots: Sequence[Spot]) -> dict[Spot, Committed]:
         """See `Reader.committed`."""
-        with self._told():
-            told = self._consumer.committed([TopicPartition(*spot) for spot in spots], timeout=ANSWER)
+        places = [TopicPartition(*spot) for spot in spots]
+        end = time.monotonic() + ANSWER
+        while True:
+            with self._told():
+                try:
+                    told = self._consumer.committed(places, timeout=ANSWER)
+                    break
+                except KafkaException as failure:
+                    if failure.args[0].code() not in _MOVING or time.monotonic() > end:
+                        raise
+            time.sleep(_SOON)
         return {
             Spot(one.topic, one.partition): Committed(one.offset, one.metadata or "")
             for one in told
