@@ -41,7 +41,7 @@ services: $(READY) ## start a real Elasticsearch node and a Kafka broker on this
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	  --custom-compile-command "make lock" --extra dev --extra kafka --extra kafka-fast --extra elasticsearch --extra notebook --extra stix --extra probe --extra serve \
+	  --custom-compile-command "make lock" --extra dev --extra kafka --extra kafka-fast --extra elasticsearch --extra notebook --extra stix --extra probe --extra serve --extra monitor \
 	  -o requirements.lock pyproject.toml requirements-build.in
 
 clean: ## remove what was made, the environment too

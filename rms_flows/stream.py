@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
 from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place
 from rms_flows.beam.load import load
+from rms_flows.beam.seen import Seen, seen
 from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
 from rms_flows.flow.build import Choices, build
@@ -39,6 +40,9 @@ from rms_flows.model import Orchestrator
 __all__ = ["Streamed", "stream"]
 
 COMMITTED: Final = "committed"
+Watch = Callable[[Callable[[], Seen]], AbstractContextManager[None]]
+"""Is given how to look at a stream; what it gives surrounds the run."""
+
 PLACES: Final = ("earliest", "latest", COMMITTED)
 """Where a topic can begin, besides a time."""
 
@@ -103,6 +107,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     pace: Pace | None = None,
     begin: str | datetime = COMMITTED,
     say: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
 ) -> Streamed:
     """Run an orchestrator as a stream over what its sources hold, to their end or until it is stopped.
 
@@ -118,6 +123,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         begin: Where sources of Kafka begin for which there are no positions: `earliest`, `latest`, a time, or
             `committed`, where their group is.
         say: Called with what a person should know at the start.
+        watch: Is given how to look at the stream, from any thread, and surrounds its run.
 
     Raises:
         RmsError: As `replay`; what was committed stays.
@@ -127,7 +133,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     places = [*(one.source for one in plan.sources), *(one.sink for one in plan.sinks), plan.dead_letters]
     for said in dict.fromkeys(one.said for one in places if isinstance(one, KafkaSource | KafkaSink)):
         say(said)
-    return run(plan, positions, pace or Pace(), begin=begin)
+    return run(plan, positions, pace or Pace(), begin=begin, watch=watch)
 
 
 def run(
@@ -137,6 +143,7 @@ def run(
     *,
     fault: Callable[[], None] | None = None,
     begin: str | datetime = COMMITTED,
+    watch: Watch | None = None,
 ) -> Streamed:
     """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
     load()
@@ -157,6 +164,7 @@ def run(
     rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
     reading = Reading(feeds(plan, ledger), rows=rows, rate=pace.rate, fault=fault)
     live = Live(reading, ledger, logs, since, lambda: pace.stopped)
+    live.processors = [stage.id for stage in plan.processors]
     name = uuid.uuid4().hex
     with ExitStack() as stack:
         for log in logs.values():
@@ -164,6 +172,8 @@ def run(
             stack.callback(log.close)
         LIVE[name] = live
         stack.callback(LIVE.pop, name)
+        if watch is not None:
+            stack.enter_context(watch(partial(seen, live)))
         total = run_pipeline(
             lambda pipeline: graph.corridor(pipeline, plan, name, shards=pace.shards, bundle=pace.bundle)
         )

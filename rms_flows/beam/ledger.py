@@ -95,6 +95,7 @@ class Ledger:
         self.known = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
         self._written = 0.0
         self._changed = False
+        self._moved = dict.fromkeys(owed, 0.0)
 
     def begin(self, source: str, first: At, place: Place) -> None:
         """Say where a source begins that the file says nothing of."""
@@ -108,6 +109,8 @@ class Ledger:
 
     def issue(self, source: str, number: int, position: At, settled: int) -> None:
         """Note that a batch is on its way; what was committed before a restart is not noted again."""
+        if not self._waiting[source]:
+            self._moved[source] = time.monotonic()
         self._waiting[source][number] = (Place(position, settled), self._owed[source])
         if not self._owed[source]:
             self._advance(source)
@@ -126,6 +129,7 @@ class Ledger:
             if owed:
                 break
             del waiting[number]
+            self._moved[source] = time.monotonic()
             if place.position.beyond(known.place.position):
                 known.trail.append(known.place)
                 known.place = place
@@ -145,6 +149,11 @@ class Ledger:
             known.trail.pop(0)
         if len(known.trail) > known.place.position.TRAIL:
             del known.trail[1::2]  # a restart then begins a little earlier
+
+    def owing(self) -> float:
+        """Give the seconds for which nothing of a source was acknowledged though something is owed."""
+        now = time.monotonic()
+        return max((now - self._moved[name] for name, one in self._waiting.items() if one), default=0.0)
 
     def settled(self) -> int:
         """Give what is settled in all sources that are committed."""

@@ -16,13 +16,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
-from rms_flows.beam.reading import LIVE, Mark, mark_of, marked
+from rms_flows.beam.reading import LIVE, Count, Mark, mark_of, marked
 from rms_flows.beam.sinks import unwanted
 from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
 from rms_flows.io.line import ENDED
@@ -40,11 +39,12 @@ class ApplyLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     Args:
         stage: Name of the stage in the account.
         make: Gives the function.
+        run: Id in `LIVE`.
     """
 
-    def __init__(self, stage: str, make: Callable[[], Function]) -> None:
+    def __init__(self, stage: str, make: Callable[[], Function], run: str) -> None:
         self._make = make
-        self._rows, self._found = Metrics.counter(stage, "rows"), Metrics.counter(stage, "found")
+        self._rows, self._found = Count(run, stage, "rows"), Count(run, stage, "found")
 
     def setup(self) -> None:
         """Make the function."""
@@ -59,9 +59,9 @@ class ApplyLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         yield marked(found, mark)
 
 
-def apply(stage: str, make: Callable[[], Function]) -> beam.ParDo:
+def apply(stage: str, make: Callable[[], Function], run: str) -> beam.ParDo:
     """Run a function on each batch; see `ApplyLive`."""
-    return beam.ParDo(ApplyLive(stage, make)).with_output_types(pa.RecordBatch)
+    return beam.ParDo(ApplyLive(stage, make, run)).with_output_types(pa.RecordBatch)
 
 
 REPORTS: Final = "reports"
@@ -77,14 +77,15 @@ class SplitLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         ready: Gives the processor's stateful half.
         way: Tells this way from others to the stages.
         shards: Of each stage.
+        run: Id in `LIVE`.
     """
 
-    def __init__(self, stage: str, ready: Callable[[], Stateful], way: str, shards: int) -> None:
+    def __init__(self, stage: str, ready: Callable[[], Stateful], way: str, shards: int, run: str) -> None:
         self._ready = ready
         self._way = way
         self._shards = shards
         words = ("rows", "found", "matches", "ungrouped")
-        self._counters = [Metrics.counter(stage, word) for word in words]
+        self._counters = [Count(run, stage, word) for word in words]
 
     def setup(self) -> None:
         """Load the rules."""
@@ -109,9 +110,9 @@ def origin_of(way: str, origin: str) -> str:
     return f"{way} {origin}".rstrip()
 
 
-def split(stage: str, ready: Callable[[], Stateful], way: str, shards: int) -> beam.ParDo:
+def split(stage: str, ready: Callable[[], Stateful], way: str, shards: int, run: str) -> beam.ParDo:
     """Judge each batch; see `SplitLive`."""
-    return _tagged(SplitLive(stage, ready, way, shards))
+    return _tagged(SplitLive(stage, ready, way, shards, run))
 
 
 def together(stage: TogetherLive) -> beam.ParDo:
@@ -227,7 +228,7 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         found = sum(one.num_rows for one in given.reports)
         inner = sum(one.num_rows for one in given.matches)
         for word, count in {**given.counts, "rows": rows, "found": found, "matches": inner}.items():
-            Metrics.counter(self._stage, word).inc(count)
+            Count(self._run, self._stage, word).inc(count)
 
     def _sent(self, given: Given, passing: pa.RecordBatch, mark: Mark, shard: int) -> Iterator[TaggedOutput]:
         reports = pa.Table.from_batches(given.reports).unify_dictionaries() if given.reports else None
@@ -278,8 +279,8 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def __init__(self, stage: str, run: str, sink: str) -> None:
         self._run = run
         self._sink = sink
-        self._rows, self._refused = Metrics.counter(stage, "rows"), Metrics.counter(stage, account.REFUSED)
-        self._dead = Metrics.counter(account.DEAD_LETTERS, "rows")
+        self._rows, self._refused = Count(run, stage, "rows"), Count(run, stage, account.REFUSED)
+        self._dead = Count(run, account.DEAD_LETTERS, "rows")
 
     def start_bundle(self) -> None:
         """Begin without a batch to acknowledge."""

@@ -67,7 +67,8 @@ def mark_of(batch: pa.RecordBatch) -> Mark:
 class Live:
     """What lives as long as a stream runs, in its process; DoFns, which Beam copies, name it by its id.
 
-    Its memory is that of the stages with state: processor, level, shard → `beam.live.Memory`.
+    Its memory is that of the stages with state: processor, level, shard → `beam.live.Memory`. Its counts are
+    those of the account, which Beam gives only at the end.
     """
 
     reading: Reading
@@ -77,10 +78,33 @@ class Live:
     stopped: Callable[[], bool] = lambda: False
     number: int = FIRST
     memory: dict[tuple[str, int, int], Any] = field(default_factory=dict)
+    processors: Sequence[str] = ()
+    counts: account.Account = field(default_factory=account.Account)
 
 
 LIVE: Final[dict[str, Live]] = {}
 """Id of a run → what it needs."""
+
+
+class Count:
+    """A count of a stage: in the account, and while the stream runs where it can be seen.
+
+    Args:
+        run: Id in `LIVE`.
+        stage: See `account`.
+        word: Likewise.
+    """
+
+    def __init__(self, run: str, stage: str, word: str) -> None:
+        self._run, self._place = run, (stage, word)
+        self._counter = Metrics.counter(stage, word)
+
+    def inc(self, count: int) -> None:
+        """Add to it."""
+        self._counter.inc(count)
+        if (live := LIVE.get(self._run)) is not None:
+            live.counts[self._place] += count
+
 
 _OVER: Final = -1
 
@@ -168,20 +192,20 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             if taken.new:
                 if not tracker.try_claim(live.number):
                     raise RuntimeError("a reader was split")
-                yield from self._given(live, taken)
+                yield from self._given(live, taken, self._run)
                 live.number += 1
             if time.monotonic() > end:
                 tracker.defer_remainder()
                 return
 
     @staticmethod
-    def _given(live: Live, taken: Taken) -> Iterator[TaggedOutput]:
+    def _given(live: Live, taken: Taken, run: str) -> Iterator[TaggedOutput]:
         stage = account.source(taken.source)
         live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
         mark = Mark(taken.source, live.number, taken.settled, taken.latest, taken.warm)
         if not taken.warm:
-            Metrics.counter(stage, "rows").inc(taken.rows.num_rows)
-            Metrics.counter(stage, "late").inc(taken.late.num_rows)
+            Count(run, stage, "rows").inc(taken.rows.num_rows)
+            Count(run, stage, "late").inc(taken.late.num_rows)
         yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
         yield TaggedOutput(stage, marked(taken.rows, mark))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rms_flows.cli import options
+from rms_flows.cli import options, watch
 
 if TYPE_CHECKING:
     from rms_flows.stream import Pace
@@ -27,6 +26,8 @@ rms stream smart-home.yaml --source backend-auth=follow:/var/log/auth.log?year=2
 rms stream smart-home.yaml --source 'backend-auth=follow:elasticsearch://es1/filebeat-*'
 
 rms stream smart-home.yaml --source 'backend-auth=kafka://broker:9092/auth?year=2026' --from latest
+
+rms stream smart-home.yaml --metrics 9464 --log json
 """
 
 
@@ -70,7 +71,10 @@ def stream(
     shards: Annotated[int, typer.Option("--shards", min=1, max=64, help="Parts of the state.")] = 4,
     dead_letters: options.DeadLetters = None,
     strict: options.Strict = False,
+    metrics: watch.Metrics = None,
+    log: watch.Log = "text",
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a flow as a stream, with the reports of a replay, id for id.
 
@@ -86,18 +90,21 @@ def stream(
 
     pace = Pace(batch, rate, bundle, shards)
     _stop_by_signal(pace)
-    done = run(
-        load_orchestrator(flow),
-        folder=flow.parent,
-        data_folder=folder,
-        positions=positions or flow.with_suffix(".positions"),
-        sources=options.pairs(source or [], "--source"),
-        sinks=options.pairs(sink or [], "--sink"),
-        dead_letters=dead_letters,
-        pace=pace,
-        begin=start if start in PLACES else options.moment(start, "--from") or "",
-        say=partial(typer.echo, err=True),
-    )
+    with watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
+        done = run(
+            load_orchestrator(flow),
+            folder=flow.parent,
+            data_folder=folder,
+            positions=positions or flow.with_suffix(".positions"),
+            sources=options.pairs(source or [], "--source"),
+            sinks=options.pairs(sink or [], "--sink"),
+            dead_letters=dead_letters,
+            pace=pace,
+            begin=start if start in PLACES else options.moment(start, "--from") or "",
+            say=seen.say,
+            watch=seen.watch,
+        )
+        seen.done(done)
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False))
     else:

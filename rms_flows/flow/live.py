@@ -60,7 +60,7 @@ def corridor(
     raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle)
     ways: Ways = {}
     for source in plan.sources:
-        apply = live.apply(account.annotate(source.id), source.annotator)
+        apply = live.apply(account.annotate(source.id), source.annotator, run)
         known = raw[account.source(source.id)] | f"Annotate {source.id}" >> apply
         ways[source.id] = {source.id: Way(known, source.id)}
     for processor in plan.processors:
@@ -73,7 +73,7 @@ def corridor(
         stage = account.processor(processor.id)
         ways[processor.id] = {
             way: Way(
-                inlet.batches | way >> live.apply(stage, processor.function),
+                inlet.batches | way >> live.apply(stage, processor.function, run),
                 f"{inlet.name} > {processor.id}",
                 inlet.origins,
             )
@@ -100,7 +100,7 @@ def _together(
     for way, inlet in inlets.items():
         here = f"{inlet.name} > {processor.id}"
         found = inlet.batches | way >> live.split(
-            account.processor(processor.id), processor.stateful, here, shards
+            account.processor(processor.id), processor.stateful, here, shards, name
         )
         given[way], dealt[way] = Way(found[live.REPORTS], here, inlet.origins), found[live.NEXT]
         origins += [live.origin_of(here, origin) for origin in inlet.origins]

@@ -90,12 +90,18 @@ class Line(Protocol):
         settled: Microseconds: no event is before it any more.
         latest: Time of the last event.
         again: When to ask it next, by the monotonic clock.
+        left: What lies there and was not read, as far as is known; None where nothing is.
     """
 
     feed: Feed
     settled: int
     latest: int
     again: float
+    left: int | None
+
+    @property
+    def warming(self) -> bool:
+        """Tell whether what was acknowledged before the start is still being read again."""
 
     @property
     def quiet(self) -> int:

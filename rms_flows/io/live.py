@@ -35,6 +35,8 @@ class Reading:
         rows: Rows of a batch at most.
         rate: Rows a second; None reads as fast as it goes.
         fault: Called before each batch; may raise, to show what a crash leaves.
+
+    `lines` are the sources by their ids, `looked` is when it last asked one, by the monotonic clock.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Reading:
         self._rate = rate
         self._fault = fault
         self._due: float | None = None
-        self._lines = {feed.id: _line(feed, rows) for feed in feeds}
-        self._open = dict(self._lines)
+        self.lines = {feed.id: _line(feed, rows) for feed in feeds}
+        self.looked = time.monotonic()
+        self._open = dict(self.lines)
 
     def take(self) -> Taken | None:
         """Give the next batch; None at the end of all.
@@ -66,6 +69,7 @@ class Reading:
         if line.idle:
             line.settled = max(line.settled, self._time(line))
         taken = line.take()
+        self.looked = time.monotonic()
         if taken.settled == ENDED:
             del self._open[line.feed.id]
         if self._rate is not None and not taken.warm:
@@ -74,7 +78,7 @@ class Reading:
 
     def close(self) -> None:
         """Let go of all sources, when all that was taken is acknowledged."""
-        for line in self._lines.values():
+        for line in self.lines.values():
             line.close()
 
     def _time(self, idle: Line) -> int:
@@ -82,7 +86,7 @@ class Reading:
         awake = [line.settled for line in self._open.values() if not line.idle]
         if awake:
             return min(awake)
-        begun = [line.latest + line.quiet for line in self._lines.values() if line.latest != NOT_BEGUN]
+        begun = [line.latest + line.quiet for line in self.lines.values() if line.latest != NOT_BEGUN]
         return max(begun) - idle.feed.lateness if begun else NOT_BEGUN
 
     def _wait(self, seconds: float) -> None:

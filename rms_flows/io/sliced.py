@@ -31,6 +31,7 @@ class Sliced:
         self.settled = NOT_BEGUN
         self.latest = NOT_BEGUN
         self.again = 0.0  # when to ask it next, by the monotonic clock
+        self.left: int | None = None
         self.quiet = 0  # microseconds without an event
         self._asked = time.monotonic()
         self._told = NOT_BEGUN
@@ -45,6 +46,11 @@ class Sliced:
     def idle(self) -> bool:
         """Tell whether it has been without an event for so long that nobody waits for it."""
         return self.feed.idle is not None and self.quiet >= self.feed.idle
+
+    @property
+    def warming(self) -> bool:
+        """Tell whether it is before the place that was committed."""
+        return self._position < self._committed
 
     def take(self) -> Taken:
         """Give the next batch; the last one is empty and says that the source has ended."""

@@ -112,6 +112,9 @@ class Reader(Protocol):
     def reached(self) -> Mapping[Spot, int]:
         """Tell up to where everything was given, also where the last offsets hold no message."""
 
+    def ends(self) -> Mapping[Spot, int]:
+        """Tell the ends of partitions that are read as brokers last told them, asking nobody."""
+
     def commit(self, offsets: Mapping[Spot, Committed], *, wait: bool) -> None:
         """Commit for the group; without waiting, what fails is logged: the next commit makes up for it."""
 

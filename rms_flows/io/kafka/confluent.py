@@ -259,6 +259,14 @@ class ConfluentReader(_Connection):
         """See `Reader.reached`."""
         return self._reached
 
+    def ends(self) -> Mapping[Spot, int]:
+        """See `Reader.ends`."""
+        known = {
+            spot: self._consumer.get_watermark_offsets(TopicPartition(*spot), cached=True)
+            for spot in self._reached
+        }
+        return {spot: last for spot, (_, last) in known.items() if last >= 0}  # below it is not known yet
+
     def commit(self, offsets: Mapping[Spot, Committed], *, wait: bool) -> None:
         """See `Reader.commit`."""
         places = [TopicPartition(*spot, one.offset, one.note) for spot, one in offsets.items()]
@@ -292,7 +300,8 @@ class ConfluentWriter(_Connection):
 
     def _limit(self) -> int:
         """Make the topic where it isn't there; give the bytes of a batch that it takes."""
-        admin = AdminClient(self._settings({}))
+        # At its end it would tell on standard error what it has not looked at.
+        admin = AdminClient(self._settings({"log_level": 5}))
         told = self._answer(admin, self._topic)
         with self._told():
             if told.error is not None:

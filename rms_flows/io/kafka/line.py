@@ -81,6 +81,7 @@ class KafkaLine:
         self.settled = NOT_BEGUN
         self.latest = NOT_BEGUN
         self.again = 0.0
+        self.left: int | None = None
         self._source = source
         self._rows = rows
         self._told = NOT_BEGUN
@@ -102,6 +103,11 @@ class KafkaLine:
     def idle(self) -> bool:
         """Tell whether nobody waits for it."""
         return self.feed.idle is not None and self.quiet >= self.feed.idle
+
+    @property
+    def warming(self) -> bool:
+        """Tell whether it has not come to the place where the stream was, or has not begun."""
+        return bool(self._warming) or self._reader is None
 
     def take(self) -> Taken:
         """See `Line.take`; raises SourceError for what doesn't pass."""
@@ -245,6 +251,8 @@ class KafkaLine:
         if now < self._look:
             return
         self._look = now + _LOOK
+        reached, ends = reader.reached(), reader.ends()
+        self.left = sum(max(0, ends[spot] - reached.get(spot, 0)) for spot in ends)
         try:
             self._count(reader, int(min(now - self._looked, HELD_UP) * 1_000_000))
             if now >= self._discover:

@@ -218,6 +218,11 @@ class PureReader(_Connection):
         """See `Reader.reached`."""
         return self._reached
 
+    def ends(self) -> Mapping[Spot, int]:
+        """See `Reader.ends`."""
+        told = {spot: self._consumer.highwater(TopicPartition(*spot)) for spot in self._reached}
+        return {spot: end for spot, end in told.items() if end is not None}
+
     def commit(self, offsets: Mapping[Spot, Committed], *, wait: bool) -> None:
         """See `Reader.commit`."""
         places = {
