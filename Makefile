@@ -36,7 +36,7 @@ soak: $(READY) ## run the long forms of the tests: kills, fuzzing, whole data se
 docs: $(READY) ## run the notebooks and render them to out/docs
 	$(BIN)/python -m nbconvert --to html --template page --TemplateExporter.extra_template_basedirs=docs --execute --output-dir out/docs notebooks/*.ipynb
 
-services: $(READY) ## start a real Elasticsearch node and a Kafka broker on this machine until Ctrl-C (needs mvn; ARGS=--help tells more)
+services: $(READY) ## start a real Elasticsearch node, a Kafka broker and Flink on this machine until Ctrl-C (needs mvn; ARGS=--help tells more)
 	PYTHONPATH=tests $(BIN)/python -m servers $(ARGS)
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)

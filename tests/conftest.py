@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from servers import elasticsearch_node as elasticsearch
+from servers import flink_cluster as flink
 from servers import kafka_broker as kafka
 from servers.home import MissingToolError
 from servers.shared import Start, shared
@@ -91,6 +92,12 @@ def kafka_set_up() -> None:
     _set_up(kafka.kafka_home)
 
 
+@pytest.fixture(scope="session")
+def flink_set_up() -> None:
+    """See to what Flink runs from, likewise."""
+    _set_up(flink.flink_home)
+
+
 def _set_up(home: Callable[[], Path]) -> None:
     try:
         home()
@@ -110,6 +117,13 @@ def elasticsearch_node(servers_set_up, tmp_path_factory) -> Iterator[str]:
 def kafka_broker(kafka_set_up, tmp_path_factory) -> Iterator[str]:
     """`HOST:PORT` of a real broker that all tests of a run share: each names its topics by a prefix of its own."""
     yield from _shared(tmp_path_factory, "kafka", kafka.start_shared)
+
+
+@pytest.fixture(scope="session")
+def flink_cluster(flink_set_up, tmp_path_factory) -> Iterator[flink.Address]:
+    """Where a real Flink with Beam's job server is, which all tests of a run share."""
+    for url in _shared(tmp_path_factory, "flink", flink.start_shared):
+        yield flink.Address(*url.split())
 
 
 @pytest.fixture(params=CLIENTS)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from kafka.admin import KafkaAdminClient
 from servers import home
+from servers.flink_cluster import Cluster
 from servers.kafka_broker import Broker
 from servers.shared import shared
 
@@ -148,6 +149,24 @@ def test_the_broker_is_a_real_one_and_is_found_again_after_a_kill(kafka_set_up, 
         assert broker.url == first
         found = asking(first, lambda client: client.describe_topics(["mine"]))
         assert len(found[0]["partitions"]) == 3
+
+
+def overview(rest):
+    with urllib.request.urlopen(f"{rest}/overview") as answer:  # noqa: S310  loopback
+        return json.load(answer)
+
+
+def test_flink_is_a_real_one_and_is_found_again_after_a_kill(flink_set_up, tmp_path):
+    with Cluster(tmp_path / "flink") as cluster:
+        first = cluster.address
+        assert (overview(first.rest)["flink-version"], overview(first.rest)["taskmanagers"]) == ("1.19.0", 1)
+        cluster.kill()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(tuple(first.job_server.split(":"))).close()
+        cluster.start()
+        assert cluster.address == first
+        socket.create_connection(tuple(first.job_server.split(":"))).close()
+        assert overview(first.rest)["slots-available"] > 1
 
 
 def test_a_broker_that_can_not_start_says_why(kafka_set_up, tmp_path):

@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from servers.elasticsearch_node import Node
+from servers.flink_cluster import Cluster
 from servers.home import MissingToolError
 from servers.kafka_broker import Broker
 
-SERVERS = ("elasticsearch", "kafka")
+SERVERS = ("elasticsearch", "kafka", "flink")
 
 
 def main() -> None:
@@ -54,6 +55,14 @@ def _options() -> argparse.Namespace:
         metavar="PORT",
         help="Kafka listens here (9092); 0 is a free one",
     )
+    parser.add_argument(
+        "--flink-ports",
+        type=int,
+        nargs=2,
+        default=(8081, 8099),
+        metavar=("REST", "JOBS"),
+        help="Flink and Beam's job server listen here (8081 8099); 0 is a free one",
+    )
     return parser.parse_args()
 
 
@@ -62,6 +71,10 @@ def _start(stack: ExitStack, name: str, folder: Path, options: argparse.Namespac
     if name == "kafka":
         broker = stack.enter_context(Broker(folder, port=options.kafka_port))
         return f"Kafka: {broker.url}, for sources and sinks kafka://{broker.url}/TOPIC (log {folder / 'broker.log'})"
+    if name == "flink":
+        cluster = stack.enter_context(Cluster(folder, ports=tuple(options.flink_ports)))
+        jobs, rest = cluster.address
+        return f"Flink: {rest}, for streams --engine flink --job-server {jobs} --flink-rest {rest} (log {folder / 'flink.log'})"
     node = stack.enter_context(Node(folder, {"http.port": str(options.port)}, options.heap))
     host = node.url.removeprefix("http://")
     return f"Elasticsearch: {node.url}, for sinks elasticsearch://{host}/INDEX (log {folder / 'node.log'})"

