@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from rms_flows.beam.cluster import Cluster
 from rms_flows.beam.workers import Crew
 from rms_flows.errors import FlowError, RmsError
 from rms_flows.flow.build import Choices, build
@@ -118,6 +119,7 @@ def parity(  # noqa: PLR0913  each parameter is a choice that a person makes
     folder: Path,
     data_folder: Path | None = None,
     sources: Mapping[str, str] | None = None,
+    doors: Sequence[Cluster | None] = (None,),
     permutations: int = 20,
     seed: int = 0,
     most: int = 100,
@@ -130,7 +132,8 @@ def parity(  # noqa: PLR0913  each parameter is a choice that a person makes
         folder: Where relative paths of rules begin.
         data_folder: Where relative paths of sources begin; `folder` unless told.
         sources: Source id → URI to read instead of the archive.
-        permutations: Streams to compare; the first takes the corpus in its own order.
+        doors: Engines of the streams: a Flink, or None for the local one.
+        permutations: Streams to compare on each; the first takes the corpus in its own order.
         seed: Of what is shuffled, doubled and crashed.
         most: Differences to list at most.
         progress: Hears how many of how many are done.
@@ -159,10 +162,12 @@ def parity(  # noqa: PLR0913  each parameter is a choice that a person makes
         late = {name: rows.num_rows - in_time[name].num_rows for name, rows in corpus.items()}
         found.late = {name: count for name, count in late.items() if count}
         own = _replayed(plan, in_time, given, work / "replay.ndjson") if found.late else reference
-        for number in range(permutations):
-            _compare(found, plan, corpus, given, reference if number else own, number, work)
+        subject = _Subject(plan, corpus, given, work)
+        turns = [(number, door) for number in range(permutations) for door in doors]
+        for done, (number, door) in enumerate(turns, 1):
+            _compare(found, subject, reference if number else own, number, door)
             if progress is not None:
-                progress(number + 1, permutations)
+                progress(done, len(turns))
             if len(found.differences) >= most:
                 del found.differences[most:]
                 break
@@ -232,16 +237,25 @@ def _reports(path: Path) -> dict[str, dict[str, Any]]:
     return {row["event.id"]: row for row in read_reports([str(path)]).to_pylist()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is compared: a plan over a corpus, the processors that report, and where to write."""
+
+    plan: Plan
+    corpus: Mapping[str, pa.Table]
+    given: tuple[str, ...]
+    work: Path
+
+
 def _compare(
     found: Certificate,
-    plan: Plan,
-    corpus: Mapping[str, pa.Table],
-    given: tuple[str, ...],
+    subject: _Subject,
     reference: Mapping[str, dict[str, Any]],
     number: int,
-    work: Path,
+    door: Cluster | None,
 ) -> None:
     """Run one stream and add to the certificate how it came out."""
+    plan, corpus, work = subject.plan, subject.corpus, subject.work
     chance = random.Random(f"{found.seed}/{number}")  # noqa: S311  no secret
     lateness = {stage.id: stage.lateness for stage in plan.sources}
     permuted, name = corpus, "in order"
@@ -254,14 +268,17 @@ def _compare(
     most = max(table.num_rows for table in corpus.values())
     size, shards = chance.randint(max(1, most // BATCHES), most + 1), chance.randint(1, SHARDS)
     pace = Pace(size, None, _BUNDLE, shards, commit=_COMMIT)
-    name = f"{number}: {name}, {crashes} crashes, {pace.shards} shards, {pace.rows} rows a batch"
+    where = "" if door is None else "flink, "
+    name = f"{number}: {where}{name}, {crashes} crashes, {pace.shards} shards, {pace.rows} rows a batch"
     out = work / "stream.ndjson"
     for left in (out, work / "positions"):
         left.unlink(missing_ok=True)
-    over = _over(plan, permuted, given, out)
+    over = _over(plan, permuted, subject.given, out)
     for _ in range(crashes):
-        found.crashes += _crashed(over, work / "positions", pace, chance.randint(1, 1 + rows // pace.rows))
-    done = run(over, work / "positions", pace)
+        found.crashes += _crashed(
+            over, work / "positions", pace, chance.randint(1, 1 + rows // pace.rows), door
+        )
+    done = run(over, work / "positions", pace, cluster=door)
     found.permutations += 1
     for counts in done.processors.values():
         for word in ("capped", "evicted"):
@@ -270,7 +287,7 @@ def _compare(
     found.differences.extend(_differences(name, reference, _reports(out)))
 
 
-def _crashed(plan: Plan, positions: Path, pace: Pace, batches: int) -> bool:
+def _crashed(plan: Plan, positions: Path, pace: Pace, batches: int, door: Cluster | None) -> bool:
     """Run a stream that crashes after some batches; tell whether it did before its end."""
     left = iter(range(batches))
 
@@ -279,9 +296,9 @@ def _crashed(plan: Plan, positions: Path, pace: Pace, batches: int) -> bool:
             raise _CrashError
 
     try:
-        run(plan, positions, pace, fault=fault)
+        run(plan, positions, pace, fault=fault, cluster=door)
     except RmsError as error:
-        if not isinstance(error.__cause__, Exception) or _CrashError.__name__ not in str(error):
+        if _CrashError.__name__ not in str(error):
             raise
         return True
     return False

@@ -11,14 +11,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rms_flows.beam import account
 from rms_flows.beam.account import Account, words
+from rms_flows.beam.cluster import Cluster
 from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place
 from rms_flows.beam.load import load
 from rms_flows.beam.seen import Seen, seen
@@ -36,6 +37,9 @@ from rms_flows.io.log_sink import LogSink
 from rms_flows.io.ndjson_sink import NdjsonSink
 from rms_flows.io.position import NOT_BEGUN
 from rms_flows.model import Orchestrator
+
+if TYPE_CHECKING:
+    from rms_flows.beam.reading import Live
 
 __all__ = ["Streamed", "stream"]
 
@@ -106,6 +110,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     dead_letters: str | None = None,
     pace: Pace | None = None,
     begin: str | datetime = COMMITTED,
+    cluster: Cluster | None = None,
     say: Callable[[str], None] = lambda _: None,
     watch: Watch | None = None,
 ) -> Streamed:
@@ -122,6 +127,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         pace: How it goes.
         begin: Where sources of Kafka begin for which there are no positions: `earliest`, `latest`, a time, or
             `committed`, where their group is.
+        cluster: The Flink to run it on; None runs it on the local engine.
         say: Called with what a person should know at the start.
         watch: Is given how to look at the stream, from any thread, and surrounds its run.
 
@@ -129,28 +135,76 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         RmsError: As `replay`; what was committed stays.
     """
     choices = Choices(None, None, sources or {}, sinks or {}, dead_letters, endless=True)
+    if cluster is not None:  # its workers may be in another folder
+        folder, data_folder = folder.resolve(), (data_folder or folder).resolve()
+        positions = None if positions is None else positions.resolve()
     plan = build(orchestrator, folder, data_folder or folder, choices)
     places = [*(one.source for one in plan.sources), *(one.sink for one in plan.sinks), plan.dead_letters]
     for said in dict.fromkeys(one.said for one in places if isinstance(one, KafkaSource | KafkaSink)):
         say(said)
-    return run(plan, positions, pace or Pace(), begin=begin, watch=watch)
+    job = f"rms-{orchestrator.orchestrator}"
+    return run(plan, positions, pace or Pace(), begin=begin, cluster=cluster, job=job, watch=watch)
 
 
-def run(
+def run(  # noqa: PLR0913  likewise
     plan: Plan,
     positions: Path | None,
     pace: Pace,
     *,
     fault: Callable[[], None] | None = None,
     begin: str | datetime = COMMITTED,
+    cluster: Cluster | None = None,
+    job: str = "rms",
     watch: Watch | None = None,
 ) -> Streamed:
     """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
     load()
-    from rms_flows.beam.reading import LIVE, Live  # noqa: PLC0415
-    from rms_flows.beam.runner import run as run_pipeline  # noqa: PLC0415
+    from rms_flows.beam.reading import LIVE  # noqa: PLC0415
 
     began = time.monotonic()
+    name = uuid.uuid4().hex
+    here = cluster is None or cluster.workers is None
+    make = partial(opened, plan, positions, replace(pace), begin)
+    build = partial(
+        graph.corridor,
+        plan=plan,
+        run=name,
+        shards=pace.shards,
+        bundle=pace.bundle,
+        make=None if here else make,
+    )
+    with ExitStack() as stack:
+        live = opened(plan, positions, pace, begin, fault) if here else None
+        if live is not None:
+            LIVE[name] = live
+            stack.callback(LIVE.pop, name)
+            stack.callback(live.close)
+            if watch is not None:
+                stack.enter_context(watch(partial(seen, live)))
+        if cluster is None:
+            from rms_flows.beam import runner  # noqa: PLC0415
+
+            total = runner.run(build)
+        else:
+            from rms_flows.beam import flink  # noqa: PLC0415
+
+            total = flink.run(build, cluster, f"{job}-{name}", live, lambda: pace.stopped)
+        if live is not None:
+            live.ledger.write()
+            live.reading.close()
+    return _summary(plan, total, time.monotonic() - began, stopped=pace.stopped)
+
+
+def opened(
+    plan: Plan,
+    positions: Path | None,
+    pace: Pace,
+    begin: str | datetime,
+    fault: Callable[[], None] | None = None,
+) -> Live:
+    """Open what the steps of a stream work on: where it goes on, what it reads, its sinks."""
+    from rms_flows.beam.reading import Live  # noqa: PLC0415
+
     logs = {stage.id: _log(stage.sink) for stage in plan.sinks} | {
         account.DEAD_LETTERS: _log(plan.dead_letters)
     }
@@ -163,23 +217,13 @@ def run(
     since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
     rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
     reading = Reading(feeds(plan, ledger), rows=rows, rate=pace.rate, fault=fault)
-    live = Live(reading, ledger, logs, since, lambda: pace.stopped)
-    live.processors = [stage.id for stage in plan.processors]
-    name = uuid.uuid4().hex
     with ExitStack() as stack:
         for log in logs.values():
             log.open()
             stack.callback(log.close)
-        LIVE[name] = live
-        stack.callback(LIVE.pop, name)
-        if watch is not None:
-            stack.enter_context(watch(partial(seen, live)))
-        total = run_pipeline(
-            lambda pipeline: graph.corridor(pipeline, plan, name, shards=pace.shards, bundle=pace.bundle)
-        )
-        ledger.write()
-        reading.close()
-    return _summary(plan, total, time.monotonic() - began, stopped=pace.stopped)
+        live = Live(reading, ledger, logs, since, lambda: pace.stopped, close=stack.pop_all().close)
+    live.processors = [stage.id for stage in plan.processors]
+    return live
 
 
 def _begin(plan: Plan, ledger: Ledger, begin: str | datetime) -> None:

@@ -56,6 +56,10 @@ def formats(name: str) -> str:
     return f"formats:{name}"
 
 
+READER = "reader"
+"""Stage that counts for the engines of a stream: `turns` of its reader, its `ends`, the acknowledgements that
+its batches are `owed`, and those that were `given`."""
+
 DEAD = "dead"
 """Stage whose words are the reasons of dead letters."""
 

@@ -107,13 +107,15 @@ class Ledger:
         place = self.known[source].place
         return place.position, place.settled
 
-    def issue(self, source: str, number: int, position: At, settled: int) -> None:
-        """Note that a batch is on its way; what was committed before a restart is not noted again."""
+    def issue(self, source: str, number: int, position: At, settled: int) -> int:
+        """Note that a batch is on its way; tell how often it is to be acknowledged."""
+        owed = self._owed[source]
         if not self._waiting[source]:
             self._moved[source] = time.monotonic()
-        self._waiting[source][number] = (Place(position, settled), self._owed[source])
-        if not self._owed[source]:
+        self._waiting[source][number] = (Place(position, settled), owed)
+        if not owed:
             self._advance(source)
+        return owed
 
     def acknowledge(self, source: str, number: int) -> None:
         """Note that a sink has flushed all that came to it of a batch, on one way."""
@@ -121,6 +123,10 @@ class Ledger:
         self._waiting[source][number] = (place, owed - 1)
         if owed == 1:
             self._advance(source)
+
+    def owing(self) -> dict[str, int]:
+        """Give how many batches of each source were read that not all sinks have, none left out."""
+        return {source: len(waiting) for source, waiting in self._waiting.items() if waiting}
 
     def _advance(self, source: str) -> None:
         waiting, known = self._waiting[source], self.known[source]
@@ -150,7 +156,7 @@ class Ledger:
         if len(known.trail) > known.place.position.TRAIL:
             del known.trail[1::2]  # a restart then begins a little earlier
 
-    def owing(self) -> float:
+    def overdue(self) -> float:
         """Give the seconds for which nothing of a source was acknowledged though something is owed."""
         now = time.monotonic()
         return max((now - self._moved[name] for name, one in self._waiting.items() if one), default=0.0)

@@ -281,6 +281,7 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         self._sink = sink
         self._rows, self._refused = Count(run, stage, "rows"), Count(run, stage, account.REFUSED)
         self._dead = Count(run, account.DEAD_LETTERS, "rows")
+        self._given = Count(run, account.READER, "given")
 
     def start_bundle(self) -> None:
         """Begin without a batch to acknowledge."""
@@ -297,10 +298,14 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def finish_bundle(self) -> None:
         """Flush, also the dead letters that come of it, then acknowledge."""
         live = LIVE[self._run]
-        self._bury(live.sinks[self._sink].flush())
-        _buried(live.sinks[account.DEAD_LETTERS].flush())
-        for mark in self._flushed:
-            live.ledger.acknowledge(mark.source, mark.number)
+        with live.working():
+            self._bury(live.sinks[self._sink].flush())
+            _buried(live.sinks[account.DEAD_LETTERS].flush())
+            for mark in self._flushed:
+                live.ledger.acknowledge(mark.source, mark.number)
+            self._given.inc(len(self._flushed))
+            if live.over:  # nobody may come here again to write what is new
+                live.ledger.write()
 
     def _bury(self, refused: pa.RecordBatch | None) -> None:
         if refused is None or not refused.num_rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from apache_beam.transforms.core import RestrictionProvider
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
 from rms_flows.beam.ledger import Ledger
+from rms_flows.errors import FlowError
 from rms_flows.io.contract import Log
 from rms_flows.io.line import Taken
 from rms_flows.io.live import Reading, letters
@@ -69,6 +71,21 @@ class Live:
 
     Its memory is that of the stages with state: processor, level, shard → `beam.live.Memory`. Its counts are
     those of the account, which Beam gives only at the end.
+
+    Args:
+        reading: What is read.
+        ledger: What was read and what is committed.
+        sinks: Id → where it goes.
+        since: Processor → the time from which on its reports weren't told yet.
+        stopped: Whether to end.
+        close: Closes the sinks.
+        processors: Their ids.
+        number: Of the next batch.
+        memory: Of the stages with state.
+        counts: Of what was done so far.
+        over: Whether nothing more is to be read.
+        left: When the runner was last done with a step, by the monotonic clock; None before the first time.
+        at_work: Whether it runs a step now.
     """
 
     reading: Reading
@@ -76,10 +93,29 @@ class Live:
     sinks: Mapping[str, Log]
     since: Mapping[str, int] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
+    close: Callable[[], None] = lambda: None
+    processors: Sequence[str] = ()
     number: int = FIRST
     memory: dict[tuple[str, int, int], Any] = field(default_factory=dict)
-    processors: Sequence[str] = ()
     counts: account.Account = field(default_factory=account.Account)
+    over: bool = False
+    left: float | None = None
+    at_work: bool = False
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Note that the runner runs a step; the steps of one bundle follow each other in one thread."""
+        self.at_work = True
+        try:
+            yield
+        finally:
+            self.at_work, self.left = False, time.monotonic()
+
+    def waiting(self) -> float | None:
+        """Tell for how many seconds the runner has run no step; None before the first time."""
+        if self.at_work:
+            return 0.0
+        return None if self.left is None else time.monotonic() - self.left
 
 
 LIVE: Final[dict[str, Live]] = {}
@@ -168,11 +204,14 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     Args:
         run: Id in `LIVE`.
         bundle: Seconds after which it lets the runner finish a bundle.
+        make: Makes what the steps work on, in a process that hasn't got it.
     """
 
-    def __init__(self, run: str, bundle: float) -> None:
+    def __init__(self, run: str, bundle: float, make: Callable[[], Live] | None = None) -> None:
         self._run = run
         self._bundle = bundle
+        self._make = make
+        self._counters = {word: Metrics.counter(account.READER, word) for word in ("turns", "owed", "ends")}
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
@@ -181,43 +220,62 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         tracker: Any = beam.DoFn.RestrictionParam(_Endless()),  # noqa: B008  as Beam asks
     ) -> Iterator[TaggedOutput]:
         """Read for the time of a bundle."""
+        if self._run not in LIVE and self._make is not None:
+            LIVE[self._run] = self._make()
         live = LIVE[self._run]
+        self._counters["turns"].inc()
+        if tracker.current_restriction() != live.number:
+            raise FlowError(
+                f"the runner asked for batch {tracker.current_restriction()} where {live.number} is next",
+                remedy="start the stream again: it goes on from what all sinks have",
+            )
+        with live.working():
+            yield from self._read(live, tracker)
+
+    def _read(self, live: Live, tracker: Any) -> Iterator[TaggedOutput]:
         end = time.monotonic() + self._bundle
         while True:
             taken = None if live.stopped() else live.reading.take()
             if taken is None:
-                tracker.try_claim(_OVER)
+                live.over = tracker.try_claim(_OVER)
+                self._counters["ends"].inc()
                 return
             live.ledger.write_when_due()
             if taken.new:
                 if not tracker.try_claim(live.number):
                     raise RuntimeError("a reader was split")
-                yield from self._given(live, taken, self._run)
+                yield from self._given(live, taken)
                 live.number += 1
             if time.monotonic() > end:
                 tracker.defer_remainder()
                 return
 
-    @staticmethod
-    def _given(live: Live, taken: Taken, run: str) -> Iterator[TaggedOutput]:
+    def _given(self, live: Live, taken: Taken) -> Iterator[TaggedOutput]:
         stage = account.source(taken.source)
-        live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
+        owed = live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
+        self._counters["owed"].inc(owed)
         mark = Mark(taken.source, live.number, taken.settled, taken.latest, taken.warm)
         if not taken.warm:
-            Count(run, stage, "rows").inc(taken.rows.num_rows)
-            Count(run, stage, "late").inc(taken.late.num_rows)
+            Count(self._run, stage, "rows").inc(taken.rows.num_rows)
+            Count(self._run, stage, "late").inc(taken.late.num_rows)
         yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
         yield TaggedOutput(stage, marked(taken.rows, mark))
 
 
-def read(pipeline: beam.Pipeline, run: str, sources: Sequence[str], bundle: float) -> Any:
+def read(
+    pipeline: beam.Pipeline,
+    run: str,
+    sources: Sequence[str],
+    bundle: float,
+    make: Callable[[], Live] | None = None,
+) -> Any:
     """Read all sources of a run; see `ReadLive`."""
     tags = [*map(account.source, sources), account.DEAD]
     return (
         pipeline
         | "Stream" >> beam.Create([None], reshuffle=False)
         | "Read"
-        >> beam.ParDo(ReadLive(run, bundle))
+        >> beam.ParDo(ReadLive(run, bundle, make))
         .with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
         .with_outputs(*tags)
     )

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -32,9 +33,9 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     # It is for artifacts, of which this runner has none; a run that is killed would leave it behind.
     Path(pipeline.local_tempdir).rmdir()
-    with _without_beams_notebook():
+    with without_beams_notebook():
         build(pipeline)
-    with _without_beams_log():
+    with without_beams_log():
         try:
             result = pipeline.run()
             state = result.wait_until_finish()
@@ -47,6 +48,11 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
             ) from error
     if state != PipelineState.DONE:
         raise FlowError(f"the pipeline ended as {state}", remedy="run it again; what was there is untouched")
+    return counted(result)
+
+
+def counted(result: Any) -> Account:
+    """Give what the steps of a pipeline counted, from the `PipelineResult`."""
     account: Account = Account()
     for counter in result.metrics().query()["counters"]:
         account[counter.key.metric.namespace, counter.key.metric.name] += counter.committed or 0
@@ -62,7 +68,7 @@ def _first(error: BaseException) -> RmsError | KeyboardInterrupt | None:
 
 
 @contextmanager
-def _without_beams_notebook() -> Iterator[None]:
+def without_beams_notebook() -> Iterator[None]:
     """Keep Beam from renaming transforms in an IPython kernel: for that it imports what fails on pandas 3."""
     known = beam.pipeline.alter_label_if_ipython
     beam.pipeline.alter_label_if_ipython = lambda *_: None
@@ -73,7 +79,7 @@ def _without_beams_notebook() -> Iterator[None]:
 
 
 @contextmanager
-def _without_beams_log() -> Iterator[None]:
+def without_beams_log() -> Iterator[None]:
     """Keep Beam from logging the traceback of an error that is raised anyway."""
     logger = logging.getLogger("apache_beam")
     level = logger.level

@@ -123,6 +123,6 @@ def seen(live: Live) -> Seen:
         {name: of(account.sink(name)) for name in live.sinks if name != account.DEAD_LETTERS},
         of(account.DEAD_LETTERS),
         time.monotonic() - live.reading.looked,
-        live.ledger.owing(),
+        live.ledger.overdue(),
         live.stopped(),
     )

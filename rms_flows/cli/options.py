@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rms_flows.beam.cluster import Cluster
 
 Flow = Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)]
 Sources = Annotated[
@@ -66,6 +69,51 @@ NoPushdown = Annotated[
         "--no-pushdown", help="Read all of the period from Elasticsearch, also what no rule looks for."
     ),
 ]
+JobServer = Annotated[
+    str | None,
+    typer.Option(
+        "--job-server", metavar="HOST:PORT", help="Beam's job server for Flink; localhost:8099 unless told."
+    ),
+]
+FlinkRest = Annotated[
+    str | None,
+    typer.Option("--flink-rest", metavar="URL", help="Flink's page; http://localhost:8081 unless told."),
+]
+FlinkWorkers = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        metavar="loopback|external:HOST:PORT",
+        help="What runs the steps for Flink: this process, or a pool of workers (rms worker), by the "
+        "address at which Flink reaches it.",
+    ),
+]
+
+
+def cluster(
+    job_server: str | None, flink_rest: str | None, workers: str = "loopback", *, wanted: bool
+) -> Cluster | None:
+    """Read where Flink is.
+
+    Raises:
+        typer.BadParameter: It is said, and Flink isn't wanted; or there are no such workers.
+        DocumentError: One of them is no address.
+    """
+    from rms_flows.beam.cluster import Cluster
+
+    kind, _, address = workers.partition(":")
+    if workers != "loopback" and kind != "external":
+        raise typer.BadParameter(
+            f"{workers!r} is neither loopback nor external:HOST:PORT", param_hint="--workers"
+        )
+    external = address if kind == "external" else None
+    said = {"job_server": job_server, "rest": flink_rest, "workers": external}
+    given = {name: value for name, value in said.items() if value is not None}
+    if not wanted and given:
+        raise typer.BadParameter(
+            "it is for --engine flink, or for the door flink", param_hint="--job-server, --flink-rest"
+        )
+    return Cluster(**given) if wanted else None
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -12,6 +12,8 @@ EPILOG = """Examples:
 
 rms parity smart-home.yaml --folder out/smart-home
 
+rms parity smart-home.yaml --folder out/smart-home --doors replay,local,flink --permutations 5
+
 rms parity logins.yaml --in auth.log?year=2026 --permutations 1000 --json > certificate.json
 """
 
@@ -30,8 +32,11 @@ def parity(
     ] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Of what is shuffled, doubled and crashed.")] = 0,
     doors: Annotated[
-        str, typer.Option("--doors", help="What is compared with the replay: stream.")
-    ] = "stream",
+        str,
+        typer.Option("--doors", help="What is compared: replay, with local (a stream here), flink, or both."),
+    ] = "replay,local",
+    job_server: options.JobServer = None,
+    flink_rest: options.FlinkRest = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -44,8 +49,14 @@ def parity(
     from rms_flows.model import load_orchestrator
     from rms_flows.parity import parity as run
 
-    if doors != "stream":
-        raise typer.BadParameter(f"there is no door {doors!r} so far; there is stream", param_hint="--doors")
+    named = doors.split(",")
+    if "replay" not in named or not {"replay"} < {*named} <= {"replay", "local", "flink"}:
+        raise typer.BadParameter(
+            f"{doors!r} is no list of doors; write replay,local, replay,flink or replay,local,flink",
+            param_hint="--doors",
+        )
+    cluster = options.cluster(job_server, flink_rest, wanted="flink" in named)
+    engines = {"local": None, "flink": cluster}
     document = load_orchestrator(flow)
     sources = options.pairs(source or [], "--source")
     if only is not None:
@@ -61,6 +72,7 @@ def parity(
             folder=flow.parent,
             data_folder=folder,
             sources=sources,
+            doors=[engines[name] for name in engines if name in named],
             permutations=permutations,
             seed=seed,
             progress=tell,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,14 +29,20 @@ rms stream smart-home.yaml --source 'backend-auth=follow:elasticsearch://es1/fil
 rms stream smart-home.yaml --source 'backend-auth=kafka://broker:9092/auth?year=2026' --from latest
 
 rms stream smart-home.yaml --metrics 9464 --log json
+
+rms stream smart-home.yaml --engine flink --job-server localhost:8099 --flink-rest http://localhost:8081
 """
 
 
 def stream(
     flow: options.Flow,
     engine: Annotated[
-        Literal["local"], typer.Option("--engine", help="What runs it: one process on this machine.")
+        Literal["local", "flink"],
+        typer.Option("--engine", help="What runs it: this process alone, or Flink, by way of this process."),
     ] = "local",
+    job_server: options.JobServer = None,
+    flink_rest: options.FlinkRest = None,
+    workers: options.FlinkWorkers = "loopback",
     positions: Annotated[
         Path | None,
         typer.Option(
@@ -66,8 +73,13 @@ def stream(
         int, typer.Option("--batch", min=1, max=65_536, help="Events of a batch at most.")
     ] = 10_000,
     bundle: Annotated[
-        float, typer.Option("--bundle", min=0.01, help="Seconds after which what was found is flushed.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--bundle",
+            min=0.01,
+            help="Seconds after which what was found is flushed; 1 unless told, with Flink 0.2.",
+        ),
+    ] = None,
     shards: Annotated[int, typer.Option("--shards", min=1, max=64, help="Parts of the state.")] = 4,
     dead_letters: options.DeadLetters = None,
     strict: options.Strict = False,
@@ -83,12 +95,12 @@ def stream(
     counts. Stopped by Ctrl-C or SIGTERM it ends the batch under way, a second signal ends it at once; killed,
     it goes on from what was committed, and loses nothing.
     """
-    del engine  # there is one so far
     from rms_flows.model import load_orchestrator
     from rms_flows.stream import PLACES, Pace
     from rms_flows.stream import stream as run
 
-    pace = Pace(batch, rate, bundle, shards)
+    cluster = options.cluster(job_server, flink_rest, workers, wanted=engine == "flink")
+    pace = Pace(batch, rate, bundle or (1.0 if cluster is None else 0.2), shards)
     _stop_by_signal(pace)
     with watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
         done = run(
@@ -100,6 +112,7 @@ def stream(
             sinks=options.pairs(sink or [], "--sink"),
             dead_letters=dead_letters,
             pace=pace,
+            cluster=cluster,
             begin=start if start in PLACES else options.moment(start, "--from") or "",
             say=seen.say,
             watch=seen.watch,
@@ -118,6 +131,40 @@ def stream(
         typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
     if strict and (done.dead_letters or done.notes):
         raise typer.Exit(1)
+
+
+WORKER_EPILOG = """Examples:
+
+rms worker
+
+rms worker --listen 10.0.0.7:50000
+"""
+
+
+def worker(
+    listen: Annotated[
+        str,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="Where; port 0 is a free one. Who reaches it may run anything here: keep it to the machine.",
+        ),
+    ] = "127.0.0.1:50000",
+) -> None:
+    """Run the steps of streams for Flink, in processes that it asks for, until Ctrl-C or SIGTERM.
+
+    For rms stream --engine flink --workers external:HOST:PORT; one on the machine of each task manager.
+    """
+    from rms_flows.beam.load import load
+
+    load()
+    from rms_flows.beam import flink
+
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    host = listen.rpartition(":")[0]
+    flink.serve(listen, lambda port: typer.echo(f"workers: external:{host}:{port}"), over.wait)
 
 
 def _stop_by_signal(pace: Pace) -> None:

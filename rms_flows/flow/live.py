@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from rms_flows.flow.plan import Plan, ProcessorStage
 
 if TYPE_CHECKING:
     import apache_beam as beam
+
+    from rms_flows.beam.reading import Live
 
 SHARDS = 4
 """Of each stage that keeps state."""
@@ -43,6 +45,7 @@ def corridor(
     shards: int = SHARDS,
     bundle: float = 1.0,
     kept: bool = False,
+    make: Callable[[], Live] | None = None,
 ) -> None:
     """Lay the graph of a stream.
 
@@ -54,10 +57,11 @@ def corridor(
         bundle: Seconds after which what was found is flushed and acknowledged.
         kept: The runner keeps state, and brings ways together: not the local one, where behind a `Flatten`
             nothing comes before the end, so that the stages of all ways share their state in the process.
+        make: Makes what `run` names in a process that hasn't got it.
     """
     from rms_flows.beam import live, reading  # noqa: PLC0415  Beam is loaded by who runs the graph
 
-    raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle)
+    raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle, make)
     ways: Ways = {}
     for source in plan.sources:
         apply = live.apply(account.annotate(source.id), source.annotator, run)

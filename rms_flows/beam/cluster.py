@@ -1,0 +1,143 @@
+"""Where a Flink is, and what its REST interface is asked for. Knows no Beam."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from rms_flows.errors import BusyError, DocumentError, FlowError
+
+SECONDS: Final = 10.0
+"""In which a server has to answer."""
+
+OVER: Final = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
+"""States that a job doesn't leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Flink cluster behind Beam's job server.
+
+    Args:
+        job_server: `HOST:PORT` of the job server.
+        rest: URL of Flink's REST interface.
+        workers: `HOST:PORT` of a pool of workers, as Flink's task managers reach it; None has the steps run
+            in the process that starts the stream.
+
+    Raises:
+        DocumentError: One of them is no such address.
+    """
+
+    job_server: str = "localhost:8099"
+    rest: str = "http://localhost:8081"
+    workers: str | None = None
+
+    def __post_init__(self) -> None:
+        if _port(f"//{self.job_server}") is None:
+            raise DocumentError(
+                "the address of a job server is HOST:PORT",
+                where=self.job_server,
+                remedy="write --job-server localhost:8099",
+            )
+        if self.workers is not None and _port(f"//{self.workers}") is None:
+            raise DocumentError(
+                "the address of a pool of workers is HOST:PORT",
+                where=self.workers,
+                remedy="write --workers external:localhost:50000, as Flink's task managers reach it",
+            )
+        if urlsplit(self.rest).scheme not in {"http", "https"} or not urlsplit(self.rest).hostname:
+            raise DocumentError(
+                "the address of Flink's REST interface is a URL of http or https",
+                where=self.rest,
+                remedy="write --flink-rest http://localhost:8081",
+            )
+
+    def check(self) -> None:
+        """See whether both are there.
+
+        Raises:
+            FlowError: One of them is not, or is something else.
+        """
+        found = self._ask("GET", "/overview")
+        if not isinstance(found, dict) or "flink-version" not in found:
+            raise FlowError("this is no Flink", where=self.rest, remedy="name Flink's with --flink-rest")
+        host, port = urlsplit(f"//{self.job_server}").hostname, _port(f"//{self.job_server}")
+        try:
+            socket.create_connection((host or "", port or 0), SECONDS).close()
+        except OSError as error:
+            raise FlowError(
+                f"Beam's job server can't be reached ({error})",
+                where=self.job_server,
+                remedy="start it, or name it with --job-server HOST:PORT",
+            ) from None
+
+    def jobs(self, name: str) -> dict[str, str]:
+        """Give the jobs of a name: Flink's id → state."""
+        found = self._ask("GET", "/jobs/overview")["jobs"]
+        return {one["jid"]: one["state"] for one in found if one["name"] == name}
+
+    def only(self, name: str) -> None:
+        """See that no job of the same flow runs: they have all before the last dash in common.
+
+        Raises:
+            BusyError: One does.
+        """
+        flow = name.rpartition("-")[0]
+        for one in self._ask("GET", "/jobs/overview")["jobs"]:
+            if one["name"].rpartition("-")[0] == flow and one["state"] not in OVER:
+                raise BusyError(
+                    f"the job {one['jid']} of this flow is {one['state']}",
+                    where=self.rest,
+                    remedy="leave it be, or cancel it on Flink's page: what was committed stays",
+                )
+
+    def counts(self, name: str) -> str:
+        """Give what the job of a name has counted, as Flink writes it; empty before there is anything."""
+        found = [self._ask("GET", f"/jobs/{job}/accumulators") for job in self.jobs(name)]
+        return "".join(json.dumps(one) for one in found if one["user-task-accumulators"])
+
+    def cancel(self, name: str, seconds: float = SECONDS) -> None:
+        """End the jobs of a name, and wait until they are: Beam's own call leaves them running.
+
+        Raises:
+            FlowError: Flink can't be reached, or a job doesn't end in time.
+        """
+        end = time.monotonic() + seconds
+        for job, state in self.jobs(name).items():
+            if state not in OVER:
+                self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+        while left := [job for job, state in self.jobs(name).items() if state not in OVER]:
+            if time.monotonic() > end:
+                raise FlowError(
+                    f"the job {left[0]} doesn't end",
+                    where=self.rest,
+                    remedy="end it on Flink's page, before the stream is started again",
+                )
+            time.sleep(0.1)
+
+    def _ask(self, method: str, path: str) -> Any:
+        request = Request(self.rest.rstrip("/") + path, method=method)  # noqa: S310  the scheme was checked
+        try:
+            with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  the scheme was checked
+                return json.loads(answer.read() or b"null")
+        except (URLError, OSError, ValueError) as error:
+            raise FlowError(
+                f"Flink's REST interface doesn't answer as it should ({error})",
+                where=self.rest,
+                remedy="start Flink, or name it with --flink-rest URL",
+            ) from None
+
+
+def _port(address: str) -> int | None:
+    """Read the port of `//HOST:PORT`; None where this is something else."""
+    try:
+        parts = urlsplit(address)
+        return parts.port if parts.hostname and parts.netloc == address.removeprefix("//") else None
+    except ValueError:
+        return None

@@ -1,0 +1,70 @@
+"""Where Flink is: what is no address, and what isn't there, is said before a stream begins."""
+
+import http.server
+import socket
+import threading
+
+import pytest
+
+from rms_flows.beam.cluster import Cluster
+from rms_flows.errors import DocumentError, FlowError
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "localhost:", "localhost:x", ":8099", "http://localhost:8099", "a:1/b"]
+)
+def test_what_is_no_address_of_a_job_server_is_told(address):
+    with pytest.raises(
+        DocumentError, match=r"the address of a job server is HOST:PORT; write --job-server localhost:8099"
+    ):
+        Cluster(job_server=address)
+
+
+@pytest.mark.parametrize("address", ["localhost:8081", "file:///etc/passwd", "http://", "flink"])
+def test_what_is_no_address_of_flink_is_told(address):
+    with pytest.raises(
+        DocumentError, match=r"is a URL of http or https; write --flink-rest http://localhost:8081"
+    ):
+        Cluster(rest=address)
+
+
+def closed():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_flink_that_is_not_there_is_told():
+    with pytest.raises(
+        FlowError,
+        match=r"Flink's REST interface doesn't answer as it should \(.*refused.*\); start Flink, or name it with --flink-rest",
+    ):
+        Cluster(rest=f"http://127.0.0.1:{closed()}").check()
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Says to everybody what Elasticsearch says."""
+
+    said = b'{"tagline": "you know, for search"}'
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_another_server_is_told_from_flink():
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request).start()
+        with pytest.raises(FlowError, match=r"this is no Flink; name Flink's with --flink-rest"):
+            Cluster(rest=f"http://127.0.0.1:{server.server_port}").check()
+
+
+def test_a_job_server_that_is_not_there_is_told(flink_cluster):
+    with pytest.raises(
+        FlowError, match=r"Beam's job server can't be reached \(.*refused.*\); start it, or name it"
+    ):
+        Cluster(f"127.0.0.1:{closed()}", flink_cluster.rest).check()

@@ -1,0 +1,171 @@
+"""A stream on a real Flink finds what a replay finds, and says so where Flink doesn't do all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from apache_beam.utils.timestamp import Duration
+from evented import CORRELATIONS, SINGLE, folded, write_rules
+from flinked import compared, document, made, replayed, streamed
+from servers.flink_cluster import Cluster as Server
+from typer.testing import CliRunner
+
+from rms_flows.beam import flink
+from rms_flows.beam.cluster import OVER, Cluster
+from rms_flows.beam.reading import ReadLive
+from rms_flows.cli.app import app
+from rms_flows.errors import FlowError, SourceError
+from rms_flows.stream import Pace, stream
+
+
+@pytest.fixture
+def cluster(flink_cluster):
+    return Cluster(*flink_cluster)
+
+
+@pytest.fixture
+def home(tmp_path):
+    return made(tmp_path)
+
+
+def raising(error, batch):
+    left = iter(range(batch))
+
+    def fault():
+        if next(left, None) is None:
+            raise error
+
+    return fault
+
+
+def test_it_finds_what_a_replay_finds_counts_it_and_leaves_no_job(home, cluster):
+    wanted = replayed(home)
+    done = stream(
+        document(), folder=home, positions=home / "positions", pace=Pace(50, bundle=0.2), cluster=cluster
+    )
+    assert compared(folded(home / "out.ndjson")) == wanted
+    assert len({one["rule.name"] for one in wanted.values()}) > 10
+    assert done.sources["a"] == {"rows": 602, "late": 0}
+    assert (done.sinks["out"] >= len(wanted), done.dead_letters, done.stopped) == (True, 0, False)
+
+
+def test_what_a_step_says_of_its_failure_is_told_and_the_next_start_goes_on(home, cluster):
+    error = SourceError("a source that went away", where="a.json", remedy="bring it back")
+    with pytest.raises(SourceError, match=r"^a\.json: a source that went away; bring it back"):
+        streamed(home, cluster, raising(error, 6))
+    with pytest.raises(FlowError, match=r"the job ended as FAILED: .*ZeroDivisionError.*the stream goes on without loss"):  # fmt: skip
+        streamed(home, cluster, raising(ZeroDivisionError("nothing"), 3))
+    done = streamed(home, cluster)
+    assert done.sources["a"]["rows"] < 602, "what was committed is not counted again"
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+def test_the_rest_of_a_reader_that_the_runner_loses_is_told(home, cluster, monkeypatch):
+    """As runners do up to 2.75, at long bundles: the job runs on, and does nothing."""
+    read = ReadLive._read
+
+    def lost(self, live, tracker):
+        if live.number < 3:
+            yield from read(self, live, tracker)
+        else:
+            tracker.defer_remainder(Duration(3_600))
+
+    monkeypatch.setattr(ReadLive, "_read", lost)
+    monkeypatch.setattr(flink, "STALLED", 2.0)
+    said = r"Flink says that the job is RUNNING, and has run no step of it for \d+ s; start it again, .* use 2.76"
+    with pytest.raises(FlowError, match=said):
+        streamed(home, cluster)
+    assert {state for job in names(cluster) for state in cluster.jobs(job).values()} <= OVER
+
+
+def names(cluster):
+    return {one["name"] for one in cluster._ask("GET", "/jobs/overview")["jobs"]}
+
+
+def test_a_job_that_is_done_before_all_was_read_is_an_error(home, cluster, monkeypatch):
+    def short(self, live, tracker):
+        tracker.try_claim(-1)
+        yield from ()
+
+    monkeypatch.setattr(ReadLive, "_read", short)
+    said = (
+        r"the job is DONE, before the end of what was to be read, where sinks have 0 acknowledgements to give"
+    )
+    with pytest.raises(FlowError, match=said):
+        streamed(home, cluster)
+
+
+def test_a_flink_that_is_killed_ends_the_stream_and_the_next_start_goes_on(home, flink_set_up, tmp_path):
+    with Server(tmp_path / "flink") as server:
+        cluster = Cluster(*server.address)
+        left = iter(range(8))
+
+        def fault():
+            if next(left, None) is None and server.process is not None:
+                server.kill()
+
+        with pytest.raises(FlowError, match=r"Beam's job server no longer answers .*goes on without loss"):
+            streamed(home, cluster, fault)
+        server.start()
+        streamed(home, cluster)
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+def killed(home, cluster, kills, seed):
+    written = document().model_dump(mode="json", exclude_none=True)
+    (home / "flow.yaml").write_text(yaml.safe_dump(written))
+    script = Path(__file__).with_name("killed_stream.py")
+    arguments = ["flow.yaml", "--batch", "20", "--bundle", "0.1", "--shards", "2", "--rate=150"]
+    where = ["--engine=flink", f"--job-server={cluster.job_server}", f"--flink-rest={cluster.rest}"]
+    done = subprocess.run(  # noqa: S603  our own words
+        [sys.executable, str(script), str(kills), str(seed), "out.ndjson", *arguments, *where],
+        cwd=home, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(2, 0), *(pytest.param(20, seed, marks=pytest.mark.soak) for seed in range(1, 3))]
+)
+def test_kill_9_at_any_moment_loses_no_report_and_leaves_no_job(home, cluster, kills, seed):
+    before = names(cluster)
+    assert killed(home, cluster, kills, seed) >= 2
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+    end = time.monotonic() + 60
+    while left := [
+        job for job in names(cluster) - before for state in cluster.jobs(job).values() if state not in OVER
+    ]:
+        assert time.monotonic() < end, f"{left} of clients that were killed still run"
+        time.sleep(0.2)
+
+
+def test_parity_is_the_same_by_all_doors(home, cluster):
+    write_rules(
+        home / "rules", *SINGLE, *(CORRELATIONS[name] for name in ("users", "sum", "hourly", "silent"))
+    )
+    (home / "flow.yaml").write_text(yaml.safe_dump(document().model_dump(mode="json", exclude_none=True)))
+    where = ["--job-server", cluster.job_server, "--flink-rest", cluster.rest]
+    words = [
+        "parity",
+        str(home / "flow.yaml"),
+        "--doors",
+        "replay,local,flink",
+        "-n",
+        "2",
+        "--seed",
+        "2",
+        "--json",
+    ]
+    done = CliRunner().invoke(app, [*words, *where])
+    assert done.exit_code == 0, done.output
+    certificate = json.loads(done.stdout)
+    assert (certificate["equal"], certificate["permutations"], certificate["differences"]) == (True, 4, [])
+    assert certificate["crashes"] >= 2

@@ -1,0 +1,137 @@
+"""Flink runs the steps of a stream in processes of their own: killed, stopped and told, they lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from evented import folded
+from flinked import compared, made, replayed, streamed
+
+from rms_flows.beam.cluster import Cluster
+from rms_flows.errors import BusyError, DocumentError, SinkError
+from rms_flows.stream import Pace
+
+
+@pytest.fixture
+def home(tmp_path):
+    return made(tmp_path)
+
+
+@pytest.fixture
+def pool(flink_set_up, tmp_path):
+    words = [sys.executable, "-m", "rms_flows", "worker", "--listen", "127.0.0.1:0"]
+    with (
+        (tmp_path / "pool.log").open("w") as log,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process,  # noqa: S603  our own words
+    ):
+        process.address = process.stdout.readline().split("external:")[1].strip()
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert children(process.pid) == []
+
+
+@pytest.fixture
+def cluster(flink_cluster, pool):
+    return Cluster(*flink_cluster, pool.address)
+
+
+def children(pid):
+    try:
+        return [
+            int(one)
+            for thread in Path(f"/proc/{pid}/task").iterdir()
+            for one in (thread / "children").read_text().split()
+        ]
+    except FileNotFoundError:
+        return []
+
+
+def size(home):
+    out = home / "out.ndjson"
+    return out.stat().st_size if out.exists() else 0
+
+
+def until(what, seconds=120):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def test_they_find_what_a_replay_finds_and_tell_of_it(home, cluster):
+    done = streamed(home, cluster)
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+    assert done.sources["a"] == {"rows": 602, "late": 0}
+    again = streamed(home, cluster)
+    assert again.sources["a"].get("rows", 0) == 0, "all was committed"
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(home, cluster, pool):
+    killed = []
+
+    def kill():
+        for _ in range(2):
+            before = size(home)
+            until(lambda before=before: size(home) > before and children(pool.pid))
+            for one in children(pool.pid):
+                os.kill(one, signal.SIGKILL)
+                killed.append(one)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    streamed(home, cluster, pace=Pace(20, 30.0, 0.2))
+    killer.join()
+    assert len(killed) >= 2
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+def test_it_is_stopped_by_flink_goes_on_and_there_is_but_one_of_a_flow(home, cluster):
+    pace = Pace(20, 30.0, 0.2)
+
+    def watch():
+        try:
+            until(lambda: size(home))
+            with pytest.raises(
+                BusyError, match=r"the job \w+ of this flow is RUNNING; leave it be, or cancel it"
+            ):
+                streamed(home, cluster)
+        finally:
+            pace.stop()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert streamed(home, cluster, pace=pace).stopped
+    watcher.join()
+    assert {*folded(home / "out.ndjson")} < {*replayed(home)}
+    streamed(home, cluster)
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+def test_what_a_step_says_there_is_told_here(home, cluster, monkeypatch):
+    monkeypatch.setattr("rms_flows.beam.flink.RETRIES", 0)
+    (home / "out.ndjson").mkdir()
+    with pytest.raises(SinkError, match=r"out.ndjson"):
+        streamed(home, cluster)
+
+
+def test_a_port_that_is_taken_is_told(pool):
+    words = [sys.executable, "-m", "rms_flows", "worker", "--listen", pool.address]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603  our own words
+    assert done.returncode == 2
+    assert f"{pool.address}: can't listen here" in done.stderr
+    assert "name another with --listen" in done.stderr
+
+
+def test_what_is_no_address_of_workers_is_told():
+    with pytest.raises(
+        DocumentError, match=r"the address of a pool of workers is HOST:PORT; write --workers external:"
+    ):
+        Cluster(workers="somewhere")
