@@ -169,3 +169,15 @@ def test_parity_is_the_same_by_all_doors(home, cluster):
     certificate = json.loads(done.stdout)
     assert (certificate["equal"], certificate["permutations"], certificate["differences"]) == (True, 4, [])
     assert certificate["crashes"] >= 2
+
+
+def test_figures_of_workers_elsewhere_are_not_promised(home):
+    flow = home / "flow.yaml"
+    flow.write_text(yaml.safe_dump(document().model_dump(mode="json", by_alias=True, exclude_none=True)))
+    where = ["--engine", "flink", "--job-server", "localhost:1", "--flink-rest", "http://localhost:1"]
+    words = ["stream", str(flow), *where, "--workers", "external:localhost:2", "--metrics", "0"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "external workers are other processes: ask Flink for their figures" in " ".join(
+        done.output.split()
+    )

@@ -100,6 +100,10 @@ def stream(
     from rms_flows.stream import stream as run
 
     cluster = options.cluster(job_server, flink_rest, workers, wanted=engine == "flink")
+    if metrics and cluster is not None and cluster.workers is not None:
+        raise typer.BadParameter(
+            "external workers are other processes: ask Flink for their figures", param_hint="--metrics"
+        )
     pace = Pace(batch, rate, bundle or (1.0 if cluster is None else 0.2), shards)
     _stop_by_signal(pace)
     with watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
