@@ -98,12 +98,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     dead_letters = _dead_letters(flow, data_folder, choices)
     beside = _on_disk(dead_letters)
     return Plan(
-        sources=tuple(
-            _source(
-                one, data_folder, choices, requests[one.id], f"rms.{flow.orchestrator}", probed.get(one.id)
-            )
-            for one in flow.sources
-        ),
+        sources=_opened(flow, data_folder, choices, requests, probed),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
         dead_letters=dead_letters,
@@ -209,6 +204,20 @@ def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
                     where=flow.orchestrator,
                     remedy=f"let {name!r} keep it, or put {entry.id!r} before it",
                 )
+
+
+def _opened(
+    flow: Orchestrator,
+    folder: Path,
+    choices: Choices,
+    requests: Mapping[str, Request],
+    probed: Mapping[str, Probed],
+) -> tuple[SourceStage, ...]:
+    """Open the places of all sources."""
+    group = f"rms.{flow.orchestrator}"
+    return tuple(
+        _source(one, folder, choices, requests[one.id], group, probed.get(one.id)) for one in flow.sources
+    )
 
 
 def _source(
