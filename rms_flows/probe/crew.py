@@ -13,7 +13,7 @@ from rms_flows.probe.collectors import open_collector
 from rms_flows.probe.collectors.contract import Collector, Look
 from rms_flows.probe.settings import Entry
 
-WAITING: Final = 64
+WAITING: Final = 4
 """Looks that wait to be written; collectors wait while there are more."""
 
 

@@ -25,7 +25,7 @@ from rms_flows.probe.settings import Read, Settings, settings
 RUNNING, STOPPED, FAILED = STATES = ("RUNNING", "STOPPED", "FAILED")
 """Of a probe, or of one of its collectors."""
 
-GATHERED: Final = 500
+GATHERED: Final = 200
 """Observations written at once, at most about."""
 LEAVE: Final = 5.0
 """Seconds in which what waits is sent at the end; the rest is sent after the next start."""

@@ -19,7 +19,7 @@ WAITING: Final = 10_000
 """Messages between two looks; what comes beyond is dropped and counted."""
 LONGEST: Final = 65_536
 """Bytes of a message that are told; what is beyond is cut off, and says so."""
-MOST: Final = 500
+MOST: Final = 200
 """Messages of one look; the rest follows at once."""
 _SECONDS: Final = 10.0
 """For the broker to answer."""

@@ -11,13 +11,13 @@ from rms_flows.envelope import Observed
 from rms_flows.probe.collectors.contract import Look, now
 from rms_flows.probe.settings import Tail as Settings
 
-LINES: Final = 500
+LINES: Final = 200
 """Lines of one look at most; the rest follows at once."""
 LONGEST: Final = 65_536
 """Bytes of a line that are sent; what is longer is cut off, and says so."""
 _HEAD: Final = 256
 """Bytes at the beginning of a file by which it is known again."""
-_BLOCK: Final = 1024 * 1024
+_BLOCK: Final = 256 * 1024
 
 
 class _Place(NamedTuple):
