@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+import home_day
 import pytest
+import topics
 import yaml
-from apache_beam.utils.timestamp import Duration
 from evented import CORRELATIONS, SINGLE, folded, write_rules
 from flinked import compared, document, made, replayed, streamed
+from followed import streamed_until, told
 from servers.flink_cluster import Cluster as Server
 from typer.testing import CliRunner
 
 from rms_flows.beam import flink
 from rms_flows.beam.cluster import OVER, Cluster
+from rms_flows.beam.live import WriteLive
 from rms_flows.beam.reading import ReadLive
 from rms_flows.cli.app import app
 from rms_flows.errors import FlowError, SourceError
+from rms_flows.model import load_orchestrator
+from rms_flows.replay import replay
 from rms_flows.stream import Pace, stream
 
 
@@ -67,17 +74,16 @@ def test_what_a_step_says_of_its_failure_is_told_and_the_next_start_goes_on(home
     assert compared(folded(home / "out.ndjson")) == replayed(home)
 
 
-def test_the_rest_of_a_reader_that_the_runner_loses_is_told(home, cluster, monkeypatch):
-    """As runners do up to 2.75, at long bundles: the job runs on, and does nothing."""
-    read = ReadLive._read
+def test_a_runner_that_does_nothing_is_told_and_its_job_ended(home, cluster, monkeypatch):
+    """As one does that has lost what is left of a reader: the job is RUNNING for good."""
+    begin, left = WriteLive.start_bundle, iter(range(6))
 
-    def lost(self, live, tracker):
-        if live.number < 3:
-            yield from read(self, live, tracker)
-        else:
-            tracker.defer_remainder(Duration(3_600))
+    def hang(self):
+        begin(self)
+        if next(left, None) is None:
+            time.sleep(8)
 
-    monkeypatch.setattr(ReadLive, "_read", lost)
+    monkeypatch.setattr(WriteLive, "start_bundle", hang)
     monkeypatch.setattr(flink, "STALLED", 2.0)
     said = r"Flink says that the job is RUNNING, and has run no step of it for \d+ s; start it again, .* use 2.76"
     with pytest.raises(FlowError, match=said):
@@ -145,6 +151,60 @@ def test_kill_9_at_any_moment_loses_no_report_and_leaves_no_job(home, cluster, k
     ]:
         assert time.monotonic() < end, f"{left} of clients that were killed still run"
         time.sleep(0.2)
+
+
+def test_the_smart_home_by_way_of_a_broker_is_what_its_replay_finds(tmp_path, kafka_broker, cluster):
+    """The stream is told to stop in the middle of the day, and started again when all of it is there."""
+    home_day.generate(tmp_path)
+    one = load_orchestrator(home_day.FLOW)
+    logs = {
+        source.id: (tmp_path / source.archive).read_text().splitlines()
+        for source in one.sources
+        if source.format != "zeek"  # whose log has a header, which a topic has not
+    }
+    day = {name: topics.create(kafka_broker, name) for name in logs}
+    uris = {name: topics.uri(kafka_broker, topic) for name, topic in day.items()}
+    sources = [
+        source.model_copy(update={"archive": uris.get(source.id, source.archive), "idle": "1s"})
+        for source in one.sources
+    ]
+    shutil.copytree(home_day.RULES, tmp_path / "rules")
+    sinks = [one.sinks[0].model_copy(update={"uri": "out.ndjson"})]
+    one = one.model_copy(update={"sources": tuple(sources), "sinks": tuple(sinks)})
+    received = int(datetime(2026, 3, 16, tzinfo=UTC).timestamp() * 1_000)
+
+    def produce(part):
+        for name, lines in logs.items():
+            middle = len(lines) // 2
+            half = lines[middle:] if part else lines[:middle]
+            topics.produce(kafka_broker, day[name], [(0, line.encode(), received) for line in half])
+
+    def replayed_topics():
+        replay(one, folder=tmp_path, sinks={"repository": str(tmp_path / "replayed.ndjson")})
+        return compared(folded(tmp_path / "replayed.ndjson"))
+
+    for part in range(2):
+        produce(part)
+        wanted = replayed_topics() if part else {}
+        given = sum(len(lines) if part else len(lines) // 2 for lines in logs.values())
+
+        def enough(reports, wanted=wanted, given=given):
+            return committed(tmp_path) == given and (not wanted or compared(reports) == wanted)
+
+        # The last reports wait for the day's end and the lateness, by the clock: nothing comes any more.
+        streamed_until(enough, tmp_path, one, {}, 200, cluster=cluster)
+        assert committed(tmp_path) == given
+    assert compared(told(tmp_path)) == wanted
+    assert len({one["rule.name"] for one in wanted.values()}) > 3
+
+
+def committed(home):
+    """Give how many messages the positions say that were read."""
+    if not (home / "positions").exists():
+        return 0
+    known = json.loads((home / "positions").read_text())["sources"].values()
+    spots = [one["at"][0] for one in known if isinstance(one["at"][0], dict)]
+    return sum(offset for one in spots for offset, _ in one.values())
 
 
 def test_parity_is_the_same_by_all_doors(home, cluster):

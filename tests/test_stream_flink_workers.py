@@ -15,6 +15,7 @@ from evented import folded
 from flinked import compared, made, replayed, streamed
 
 from rms_flows.beam.cluster import Cluster
+from rms_flows.beam.reading import LEFT
 from rms_flows.errors import BusyError, DocumentError, SinkError
 from rms_flows.stream import Pace
 
@@ -113,6 +114,26 @@ def test_it_is_stopped_by_flink_goes_on_and_there_is_but_one_of_a_flow(home, clu
     assert {*folded(home / "out.ndjson")} < {*replayed(home)}
     streamed(home, cluster)
     assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+LEFT_ALONE = """
+import sys
+from rms_flows.beam.load import load
+load()
+from rms_flows.beam.reading import Live, watched
+live = Live(None, None, {})
+with live.working():
+    pass
+watched(live, float(sys.argv[1]))
+"""
+
+
+def test_a_worker_that_the_runner_leaves_alone_ends_so_that_another_goes_on():
+    """As runners do that lose what is left of a reader; nobody else could tell."""
+    words = [sys.executable, "-c", LEFT_ALONE, "0.1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603  our own words
+    assert done.returncode == LEFT
+    assert "the runner has run no step for 1 s; it has to start anew" in done.stderr
 
 
 def test_what_a_step_says_there_is_told_here(home, cluster, monkeypatch):

@@ -97,11 +97,6 @@ class Cluster:
                     remedy="leave it be, or cancel it on Flink's page: what was committed stays",
                 )
 
-    def counts(self, name: str) -> str:
-        """Give what the job of a name has counted, as Flink writes it; empty before there is anything."""
-        found = [self._ask("GET", f"/jobs/{job}/accumulators") for job in self.jobs(name)]
-        return "".join(json.dumps(one) for one in found if one["user-task-accumulators"])
-
     def cancel(self, name: str, seconds: float = SECONDS) -> None:
         """End the jobs of a name, and wait until they are: Beam's own call leaves them running.
 

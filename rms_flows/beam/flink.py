@@ -33,7 +33,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 from rms_flows import errors
 from rms_flows.beam.account import READER, Account, words
 from rms_flows.beam.cluster import SECONDS, Cluster
-from rms_flows.beam.reading import Live
+from rms_flows.beam.reading import STALLED, Live
 from rms_flows.beam.runner import counted, without_beams_log, without_beams_notebook
 from rms_flows.errors import FlowError, RmsError
 
@@ -44,17 +44,11 @@ RETRIES: Final = 10
 RETRY_MS: Final = 1_000
 """How often Flink starts a job again whose workers are gone, and after how long."""
 
-COUNTS_EVERY: Final = 5.0
-"""Seconds between two looks at what a job has counted; Flink brings it up to date every 10."""
-
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks at a job."""
 
 START: Final = 330.0
 """Seconds until a job has to run: Flink itself gives up after 300 s without a free slot."""
-
-STALLED: Final = 60.0
-"""Seconds for which a job that runs may leave its steps alone; where all is well it is less than one."""
 
 OLD_RUNNER: Final = (
     "start it again, it goes on without loss; Beam's Flink runner loses work up to 2.75, use 2.76"
@@ -138,17 +132,7 @@ def _options(cluster: Cluster, name: str, workers: str) -> PipelineOptions:
 
 def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool]) -> Account:
     """Wait for the end of a job whose steps other processes run, or end it."""
-    known, changed, look = "", time.monotonic(), 0.0
-
-    def waiting() -> float | None:
-        nonlocal known, changed, look
-        if time.monotonic() > look:
-            now, look = cluster.counts(name), time.monotonic() + COUNTS_EVERY
-            if now != known:
-                known, changed = now, time.monotonic()
-        return time.monotonic() - changed if known else None
-
-    _watch(result, cluster, waiting, stopped)
+    _watch(result, cluster, lambda: 0.0, stopped)  # there, `watched` sees whether it does something
     if stopped():
         cluster.cancel(name)
         return Account()  # the runner tells of no job that was ended

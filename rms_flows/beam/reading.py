@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -142,6 +145,22 @@ class Count:
             live.counts[self._place] += count
 
 
+STALLED: Final = 60.0
+"""Seconds for which a runner may leave the steps alone; where all is well it is less than one."""
+
+LEFT: Final = 70
+"""Exit code of a worker that the runner has left alone."""
+
+
+def watched(live: Live, seconds: float = STALLED) -> None:
+    """End this process where the runner leaves its steps alone: it then starts the job again, elsewhere."""
+    while (idle := live.waiting()) is None or idle < seconds:
+        time.sleep(1)
+    sys.stderr.write(f"rms_flows: the runner has run no step for {idle:.0f} s; it has to start anew\n")
+    sys.stderr.flush()
+    os._exit(LEFT)  # also where a step hangs
+
+
 _OVER: Final = -1
 
 
@@ -222,6 +241,7 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         """Read for the time of a bundle."""
         if self._run not in LIVE and self._make is not None:
             LIVE[self._run] = self._make()
+            threading.Thread(target=watched, args=(LIVE[self._run],), daemon=True).start()
         live = LIVE[self._run]
         self._counters["turns"].inc()
         if tracker.current_restriction() != live.number:
