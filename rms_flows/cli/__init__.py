@@ -1,7 +1,7 @@
 """The command line: `rms`, also `python -m rms_flows`.
 
 Exit codes: 0 it ran; 1 it ran, but with dead letters or refused rules, under `--strict`; 2 it could not run;
-75 a scheduled replay found another instance at work, and did nothing.
+75 a scheduled replay, or a stream on Flink, found another instance at work, and did nothing.
 Nothing heavy is imported before a command needs it: `rms --help` answers at once.
 """
 
