@@ -77,8 +77,8 @@ class Run:
     printed: str
 
 
-def prepare(work: Path) -> tuple[Path, Path, Path, Path]:
-    """Unpack rules, with and without those of keywords, and events as Parquet and as JSON lines."""
+def unpacked(work: Path) -> tuple[Path, Path, Path]:
+    """Unpack rules, with and without those of keywords, and events as JSON lines."""
     rules, fields = work / "windows-rules", work / "windows-rules-without-keywords"
     if not fields.exists():
         with tarfile.open(datasets() / RULES) as archive:
@@ -102,6 +102,12 @@ def prepare(work: Path) -> tuple[Path, Path, Path, Path]:
                                 line + b"\n" for line in archive.read(name).splitlines() if line.strip()
                             )
         (work / "aside.jsonl").rename(lines)
+    return rules, fields, lines
+
+
+def prepare(work: Path) -> tuple[Path, Path, Path, Path]:
+    """Give what is unpacked, and the events as Parquet."""
+    rules, fields, lines = unpacked(work)
     with lines.open("rb") as source:
         (work / "one.jsonl").write_bytes(source.readline())
     parquet = repeated(work, TURNS * sum(1 for _ in lines.open("rb")))
