@@ -30,6 +30,7 @@ from evented import (
 )
 from followed import streamed_until, told
 
+from rms_flows.decode.json_lines import JsonDecoder
 from rms_flows.errors import SourceError
 from rms_flows.flow.build import Choices, build
 from rms_flows.io.kafka import pure
@@ -336,3 +337,12 @@ def test_a_stream_that_has_nothing_to_read_at_first_waits(home, kafka_broker):
     account = streamed(home, uri, {}, also=enough)
     assert account.stopped, "it did not end by itself"
     assert account.sources["a"]["rows"] >= 20
+
+
+def test_documents_are_read_by_compiled_loops_from_the_first_one_on(home, kafka_broker, monkeypatch):
+    """The trap: they were loaded after some megabytes, and the stream stood still for that long."""
+    monkeypatch.setattr(JsonDecoder, "_fast", False)
+    topic = topics.create(kafka_broker, "stream")
+    topics.produce(kafka_broker, topic, messages(generated(1, 20), 1))
+    streamed(home, topics.uri(kafka_broker, topic), {}, also=lambda _reports: read(home) >= 20)
+    assert JsonDecoder._fast

@@ -119,6 +119,14 @@ class JsonDecoder:
         return _merged(json_slow.Read(dict(scanned.columns), np.flatnonzero(~scanned.slow)), slow)
 
 
+def load() -> None:
+    """Load the compiled loops now, which takes seconds: for who reads without an end, and must not pause."""
+    from rms_flows.decode.json_scan import Scanner  # noqa: PLC0415  loads a compiler
+
+    Scanner(None).scan(Records.of([b"{}"]))
+    JsonDecoder._fast = True  # noqa: SLF001  of this module
+
+
 def _merged(fast: json_slow.Read, slow: json_slow.Read) -> json_slow.Read:
     """Put the rows of both ways in the order of their records."""
     if not len(slow.record):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from rms_flows.decode import FORMATS
+from rms_flows.decode import FORMATS, json_lines
 from rms_flows.decode.contract import Format
 from rms_flows.decode.driver import Inlet
 from rms_flows.errors import SourceError
@@ -137,6 +137,8 @@ class KafkaLine:
 
     def _open(self, reader: Reader) -> None:
         """Find out where to begin, and begin."""
+        if self._source.endless:
+            json_lines.load()
         start, committed = self.feed.start, self.feed.committed
         assert isinstance(start, Offsets)  # noqa: S101  it is of this kind of source
         assert isinstance(committed, Offsets)  # noqa: S101
