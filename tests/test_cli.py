@@ -175,7 +175,7 @@ def test_report_draws_a_page(home, rms):
         (["report", "in.ndjson"], "rms: in.ndjson:1: JSON, but no threat report"),
         (
             ["processors", "filtre"],
-            "rms: no processor is called 'filtre'; the processors are filter, persist, sigma\n",
+            "rms: no processor is called 'filtre'; the processors are filter, persist, sigma, transform\n",
         ),
         (["schema", "x"], "rms: no document is called 'x'; the documents are Orchestrator"),
         (["replay", "flow.yaml", "--from", "soon"], "'soon' is no ISO 8601 time"),
@@ -267,7 +267,7 @@ def test_lint_names_each_refused_rule(home, rms):
 def test_processors_and_schemas_are_listed(home, rms):
     code, out, _ = rms("processors")
     assert code == 0
-    assert all(name in out for name in ("filter", "sigma", "persist"))
+    assert all(name in out for name in ("filter", "sigma", "persist", "transform"))
     assert "threshold" in rms("processors", "filter")[1]
     assert json.loads(rms("processors", "--json")[1])[0]["name"] == "filter"
     assert "Orchestrator" in rms("schema")[1]

@@ -175,7 +175,8 @@ def test_wrong_parameters_are_refused_before_anything_runs(parameters, match):
 
 def test_unknown_processors_are_refused():
     with pytest.raises(
-        DocumentError, match="high: no processor is called 'filtre'; there are filter, persist, sigma"
+        DocumentError,
+        match="high: no processor is called 'filtre'; there are filter, persist, sigma, transform",
     ):
         make("filtre", "high", {}, Path())
 

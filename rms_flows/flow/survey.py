@@ -107,7 +107,7 @@ def unreachable(plan: Plan, steps: dict[str, Step]) -> dict[str, int]:
     counts = {}
     for stage in plan.processors:
         columns = _joined([known[name] for name in stage.inputs])
-        known[stage.id] = columns
+        known[stage.id] = None if columns is None else columns | steps[stage.id].adds
         count = steps[stage.id].unreachable
         if count is not None and columns is not None:
             counts[stage.id] = count(columns)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rms_flows.errors import DocumentError
 from rms_flows.processors import filter as filter_
-from rms_flows.processors import persist, sigma
+from rms_flows.processors import persist, sigma, transform
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.processors.parameters import check
 
@@ -28,7 +28,7 @@ def processors() -> Mapping[str, Processor]:
         >>> sorted(processors())[:3]
         ['filter', 'persist', 'sigma']
     """
-    found = {one.PROCESSOR.definition.name: one.PROCESSOR for one in (filter_, sigma, persist)}
+    found = {one.PROCESSOR.definition.name: one.PROCESSOR for one in (filter_, sigma, persist, transform)}
     for entry in entry_points(group=GROUP):
         try:
             loaded = entry.load()

@@ -134,6 +134,7 @@ class Step:
         columns: Columns that `run` looks at, None where it needs all of them.
         keeps: Columns that what comes out has at most, beside the envelope; None where that depends on what
             came in.
+        adds: Columns that what comes out may have though what came in has not.
         notes: What a person should know before the run (`rule X refused: …`), shown and counted.
         counts: Fates to put in the run's summary, such as rules evaluated and refused.
         unreachable: Columns of what comes in → number of rules, of those evaluated, that they can't make
@@ -148,6 +149,7 @@ class Step:
     gives: Literal["observations", "reports"]
     columns: frozenset[str] | None
     keeps: frozenset[str] | None = None
+    adds: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     counts: Mapping[str, int] | None = None
     unreachable: Callable[[frozenset[str]], int] | None = None

@@ -82,13 +82,17 @@ def _compare(column: pa.Array, operator: str, value: Value) -> pa.Array:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if pa.types.is_integer(column.type) and float(value).is_integer() and abs(value) < _EXACT:
             return _OPERATORS[operator](column, pa.scalar(int(value), pa.int64()))
-        return _OPERATORS[operator](_numbers(column), float(value))
+        return _OPERATORS[operator](numbers(column), float(value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return _OPERATORS[operator](column.cast(pa.string()), text)
 
 
-def _numbers(column: pa.Array) -> pa.Array:
-    """Read text as numbers; what is none is null, so that no comparison with it is true."""
+def numbers(column: pa.Array) -> pa.Array:
+    """Read text as numbers; what is none is null, so that no comparison with it is true.
+
+    Args:
+        column: Numbers or string.
+    """
     if not pa.types.is_string(column.type):
         return column.cast(pa.float64(), safe=False)  # beyond 2^53 the nearest
     good = pc.match_substring_regex(column, r"^-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from rms_flows.errors import DocumentError
@@ -60,3 +61,22 @@ def check(definition: ProcessorDefinition, given: Mapping[str, Any], where: str)
             raise DocumentError(f"the parameter {name!r} is missing", where=where, remedy=remedy)
     defaults = {n: p.defaultValue for n, p in known.items() if p.defaultValue is not None}
     return {**defaults, **given}
+
+
+def inside(folder: Path, path: str, where: str) -> Path:
+    """Resolve a path of a document, which can't leave the document's folder unless it is absolute here.
+
+    Args:
+        folder: Of the document.
+        path: As the document has it.
+        where: Names the parameter in errors.
+
+    Raises:
+        DocumentError: It leads out.
+    """
+    whole = folder / path
+    if not whole.resolve().is_relative_to(folder.resolve()):
+        raise DocumentError(
+            f"the path {path!r} leaves the folder of the document", where=where, remedy="move it inside"
+        )
+    return whole

@@ -13,10 +13,10 @@ import pyarrow as pa
 import xxhash
 
 from rms_flows import sigma
-from rms_flows.errors import DocumentError
 from rms_flows.model import Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Search, Step
 from rms_flows.processors.correlation import Correlations, Judged
+from rms_flows.processors.parameters import inside
 from rms_flows.report.build import EVENT_COLUMNS, Rule, many_rules
 from rms_flows.sigma.expression import Look
 from rms_flows.sigma.pipelines import ours
@@ -24,9 +24,9 @@ from rms_flows.sigma.pipelines import ours
 
 def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
     """Load and compile the rules; raises DocumentError where there are none."""
-    paths = [_inside(folder, str(path), f"{manifest_id}.rules") for path in parameters["rules"]]
+    paths = [inside(folder, str(path), f"{manifest_id}.rules") for path in parameters["rules"]]
     pipelines = [_pipeline(folder, str(path), f"{manifest_id}.pipelines") for path in parameters["pipelines"]]
-    tables = [_inside(folder, str(path), f"{manifest_id}.routes") for path in parameters["routes"]]
+    tables = [inside(folder, str(path), f"{manifest_id}.routes") for path in parameters["routes"]]
     routing = parameters["routing"]
     loaded = sigma.load(paths, pipelines, routing=routing, routes=tables)
     plan = sigma.compile(loaded)
@@ -91,20 +91,10 @@ def _unrouted(loaded: sigma.RuleSet) -> Iterator[str]:
         yield f"{{{source}}}: no route: {rules} at every event"
 
 
-def _inside(folder: Path, path: str, where: str) -> Path:
-    """Resolve a path of a document, which can't leave the document's folder unless it is absolute here."""
-    whole = folder / path
-    if not whole.resolve().is_relative_to(folder.resolve()):
-        raise DocumentError(
-            f"the path {path!r} leaves the folder of the document", where=where, remedy="move it inside"
-        )
-    return whole
-
-
 def _pipeline(folder: Path, path: str, where: str) -> Path:
     """Resolve a pipeline: a file in the document's folder, else one of ours by name."""
-    inside = _inside(folder, path, where)
-    return inside if inside.exists() else ours().get(path, inside)
+    here = inside(folder, path, where)
+    return here if here.exists() else ours().get(path, here)
 
 
 PROCESSOR: Final = Processor(
