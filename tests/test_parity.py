@@ -232,8 +232,9 @@ def test_what_the_command_can_not_do_it_says(home):
     )
     got = invoked(home / "flow.yaml", "--doors", "notebook")
     assert got.exit_code == 2
-    assert "there is no door 'notebook' so far; there is stream" in " ".join(
-        got.output.replace("│", " ").split()
+    assert (
+        "'notebook' is no list of doors; write replay,local, replay,flink or replay,local,flink"
+        in " ".join(got.output.replace("│", " ").split())
     )
 
 

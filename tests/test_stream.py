@@ -245,7 +245,7 @@ def test_what_a_sink_did_not_flush_is_not_committed(home, replayed, monkeypatch)
     assert {line["event.id"] for line in lines(home / "all.ndjson")} == {one["event.id"] for one in C}
 
 
-def test_nothing_is_committed_while_one_sink_takes_nothing(home, monkeypatch):
+def test_nothing_of_a_source_is_committed_while_one_of_its_sinks_takes_nothing(home, monkeypatch):
     def full(self):
         if self.uri.endswith("all.ndjson"):
             raise SinkError("no room", where=self.uri)
@@ -253,7 +253,8 @@ def test_nothing_is_committed_while_one_sink_takes_nothing(home, monkeypatch):
     monkeypatch.setattr(LogSink, "flush", full)
     with pytest.raises(SinkError, match="no room"):
         streamed(home)
-    assert not (home / "positions").exists()
+    if (home / "positions").exists():  # of the other sources something may be committed
+        assert ledger.load(home / "positions", {"c": Position()})["c"].place.position == Position()
 
 
 def test_late_events_are_dead_letters_and_left_out(home, tmp_path):

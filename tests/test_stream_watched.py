@@ -22,6 +22,7 @@ from test_stream_faults import Stream
 from test_stream_kafka import closing as closing_events
 from test_stream_kafka import messages
 
+import rms_flows.cli
 from rms_flows.beam import seen as module
 from rms_flows.beam.seen import Seen, SourceSeen
 from rms_flows.cli import watch
@@ -269,6 +270,9 @@ def test_without_the_libraries_it_says_what_to_install(monkeypatch, library, opt
         return real(name, *args, **kwargs)
 
     monkeypatch.delitem(sys.modules, "rms_flows.cli.figures", raising=False)
+    monkeypatch.delattr(
+        rms_flows.cli, "figures", raising=False
+    )  # `from rms_flows.cli import` looks there first
     monkeypatch.setattr(builtins, "__import__", lacking)
     with pytest.raises(FlowError, match=match), watch.watched("t", *options, quiet=True):
         pass
