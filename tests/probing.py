@@ -15,7 +15,7 @@ from rms_flows.model.documents import DataInterface, DataKind, DataSourceDefinit
 from rms_flows.probe import key
 from rms_flows.registry import FolderStore, Registry
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for what takes one on a quiet machine."""
 
 

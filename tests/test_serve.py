@@ -24,6 +24,8 @@ from rms_flows.serve.intake import Broken, Intake
 from rms_flows.serve.outlets import Sent, open_outlet
 from rms_flows.serve.server import Listening
 
+pytestmark = pytest.mark.timeout(900)  # many processes start, and machines may be slow
+
 LOAD = {"id": "load", "name": "CPU load", "quantityKind": "ratio"}
 
 

@@ -29,6 +29,8 @@ from forge import STILL, forge
 from servers.kafka_broker import Broker
 from test_stream_kafka import closing, compared, document, messages, read, replayed
 
+pytestmark = pytest.mark.timeout(900)  # many processes start, and machines may be slow
+
 PARTITIONS = 3
 ALONE = {**rule("failed"), "title": "alone", "name": "alone"}
 """Tells of each event by itself: others only feed correlations."""

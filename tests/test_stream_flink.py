@@ -31,6 +31,8 @@ from rms_flows.model import load_orchestrator
 from rms_flows.replay import replay
 from rms_flows.stream import Pace, stream
 
+pytestmark = pytest.mark.timeout(900)  # many processes start, and machines may be slow
+
 
 @pytest.fixture
 def cluster(flink_cluster):

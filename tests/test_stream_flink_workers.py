@@ -19,6 +19,8 @@ from rms_flows.beam.reading import LEFT
 from rms_flows.errors import BusyError, DocumentError, SinkError
 from rms_flows.stream import Pace
 
+pytestmark = pytest.mark.timeout(900)  # many processes start, and machines may be slow
+
 
 @pytest.fixture
 def home(tmp_path):
