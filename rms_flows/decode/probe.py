@@ -58,12 +58,12 @@ class ProbeDecoder:
         if found:
             rows = np.arange(len(found)) if parsed.record is None else parsed.record
             parsed.record = places[rows]
-            self._tell(parsed, records, [found[row][1] for row in rows.tolist()])
+            there = [found[row] for row in rows.tolist()]
+            self._tell(parsed, [records[number] for number, _ in there], [one for _, one in there])
         return parsed
 
-    def _tell(self, parsed: Parsed, records: Sequence[bytes], envelopes: Sequence[Envelope]) -> None:
+    def _tell(self, parsed: Parsed, lines: Sequence[bytes], envelopes: Sequence[Envelope]) -> None:
         """Add who said it, and whether that is so."""
-        lines = [records[number] for number in (() if parsed.record is None else parsed.record.tolist())]
         verdicts = [self._verdict(one, line) for one, line in zip(envelopes, lines, strict=True)]
         parsed.columns |= {
             "event.dataset": pa.array([one.kind for one in envelopes], pa.string()),

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 
+from rms_flows.durable import sync
 from rms_flows.errors import SinkError
 from rms_flows.io.parquet_file import ArchiveFile
 from rms_flows.io.parquet_fold import first_of_each, without
-from rms_flows.io.staging import Staging, sync, writing
+from rms_flows.io.staging import Staging, writing
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What readers of hive partitions take for null."""

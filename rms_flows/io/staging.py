@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rms_flows.durable import sync
 from rms_flows.errors import SinkError
 
 _REMEDIES = {
@@ -141,15 +142,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path.rename(path.with_name(f"gone-{path.name}")))
     else:
         path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def publish(made: Path, target: Path) -> None:

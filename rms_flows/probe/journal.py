@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rms_flows.durable import append, sync
 from rms_flows.errors import BusyError, DocumentError
 
 SEGMENT: Final = 1024 * 1024
@@ -172,17 +173,11 @@ class Journal:
         size = self._sizes.get(first, 0)
         handle = os.open(self._path(first), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            done = 0
-            while done < len(data):
-                done += os.pwrite(handle, data[done:], size + done)
-            os.fsync(handle)
-        except OSError:
-            os.ftruncate(handle, size)
-            raise
+            append(handle, size, data)
         finally:
             os.close(handle)
         if not size:
-            self._settle()
+            sync(self._folder)
 
     def _make_room(self, state: State, size: int) -> State:
         """Drop the oldest segments so that so many bytes find room; the newest stays."""
@@ -235,13 +230,6 @@ class Journal:
 
     def _path(self, first: int) -> Path:
         return self._folder / f"{first:020}.ndjson"
-
-    def _settle(self) -> None:
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _state(data: bytes, begin: int, end: int) -> State | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from rms_flows.durable import sync
 from rms_flows.errors import DocumentError
 from rms_flows.registry.store import EPOCH, Stored, micros
 
@@ -113,7 +114,7 @@ class FolderStore:
                 kept.unlink(missing_ok=True)
                 kept.hardlink_to(path)
             aside.replace(path)
-            _settle(path.parent)
+            sync(path.parent)
 
     def remove(self, kind: str, name: str, until: int) -> None:
         """See `Store.remove`."""
@@ -122,7 +123,7 @@ class FolderStore:
             before = self.read(kind, name)
             if before is not None:
                 path.replace(self._kept(kind, name, before, until))
-                _settle(path.parent)
+                sync(path.parent)
 
     def _kept(self, kind: str, name: str, before: Stored, until: int) -> Path:
         history = self._history(kind, name)
@@ -155,15 +156,6 @@ def _stamp(micros: int) -> str:
 
 def _micros(stamp: str) -> int:
     return micros(datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC))
-
-
-def _settle(folder: Path) -> None:
-    """Make renames in a folder survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

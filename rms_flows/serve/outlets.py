@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from rms_flows.durable import append
 from rms_flows.errors import BusyError, DocumentError, RmsError, SinkError
 from rms_flows.io import uri as uris
 from rms_flows.io.kafka.address import address as topic
@@ -101,17 +101,12 @@ class File:
 
     def put(self, given: Sequence[Sent]) -> None:
         """See `Outlet.put`."""
-        data = memoryview(b"".join(one.line + b"\n" for one in given))
-        done = 0
+        data = b"".join(one.line + b"\n" for one in given)
         try:
-            while done < len(data):
-                done += os.pwrite(self._handle, data[done:], self._size + done)
-            os.fsync(self._handle)
+            append(self._handle, self._size, data)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._handle, self._size)
             raise self._error(error) from None
-        self._size += done
+        self._size += len(data)
 
     def close(self) -> None:
         """See `Outlet.close`."""
