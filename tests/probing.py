@@ -18,6 +18,20 @@ from rms_flows.registry import FolderStore, Registry
 PATIENCE = 120.0
 """Seconds for what takes one on a quiet machine."""
 
+SILENT = """
+title: Sign of life
+name: alive
+logsource: {product: iot, service: probe}
+detection:
+  beat: {event.dataset: probe.heartbeat}
+  condition: beat
+---
+title: A probe fell silent
+level: high
+correlation: {type: flatline, rules: alive, group-by: rms.source, timespan: TIME}
+"""
+"""Rules that report a probe that has said nothing for a time."""
+
 
 def manifest(folder, *, name="hub", trust=None, **parameters):
     """Write the manifest of a probe, with a key of its own unless there is one."""

@@ -8,6 +8,7 @@ import pytest
 from decoding import run
 from hypothesis import given
 from hypothesis import strategies as st
+from probing import SILENT
 
 from rms_flows import replay
 from rms_flows.decode import FORMATS
@@ -192,18 +193,7 @@ processors:
   - {id: silent, processor: sigma, inputs: [bus], parameters: {rules: [silent.yml]}}
 sinks: [{id: out, inputs: [silent], uri: reports.ndjson}]
 """
-RULES = """
-title: Sign of life
-name: alive
-logsource: {product: iot, service: probe}
-detection:
-  beat: {event.dataset: probe.heartbeat}
-  condition: beat
----
-title: A probe fell silent
-level: high
-correlation: {type: flatline, rules: alive, group-by: rms.source, timespan: 2m}
-"""
+RULES = SILENT.replace("TIME", "2m")
 
 
 def test_a_probe_that_falls_silent_is_reported_though_another_speaks_for_it(tmp_path, registry):

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from probing import manifest, probing, registry, sent, start, until
+from probing import SILENT, manifest, probing, registry, sent, start, until
 from typer.testing import CliRunner
 
 from rms_flows.cli.app import app
@@ -21,18 +21,6 @@ sources:
 processors:
   - {id: silent, processor: sigma, inputs: [probes], parameters: {rules: [silent.yml]}}
 sinks: [{id: reports, inputs: [silent], uri: reports.ndjson}]
-"""
-SILENT = """
-title: Sign of life
-name: alive
-logsource: {product: iot, service: probe}
-detection:
-  beat: {event.dataset: probe.heartbeat}
-  condition: beat
----
-title: A probe fell silent
-level: high
-correlation: {type: flatline, rules: alive, group-by: rms.source, timespan: 1m}
 """
 
 
@@ -58,7 +46,7 @@ def replayed(folder):
 def test_the_life_of_a_probe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flow.yaml").write_text(FLOW)
-    (tmp_path / "silent.yml").write_text(SILENT)
+    (tmp_path / "silent.yml").write_text(SILENT.replace("TIME", "1m"))
     told = manifest(tmp_path, collectors=[{"collect": "memory", "interval": "1h"}])
     registry(tmp_path / "registry", load(told, DataSourceManifest))
     example = '{"dataSourceDefinition": {"dataKind": {"quantityKind": "any"}}}'

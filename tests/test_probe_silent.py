@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import yaml
-from probing import PATIENCE, end, manifest, sent, start, until
+from probing import PATIENCE, SILENT, end, manifest, sent, start, until
 
 FLOW = """
 orchestrator: home
@@ -16,18 +16,7 @@ processors:
   - {{id: silent, processor: sigma, inputs: [hub], parameters: {{rules: [silent.yml]}}}}
 sinks: [{{id: out, inputs: [silent], uri: reports.ndjson}}]
 """
-RULES = """
-title: Sign of life
-name: alive
-logsource: {product: iot, service: probe}
-detection:
-  beat: {event.dataset: probe.heartbeat}
-  condition: beat
----
-title: A probe fell silent
-level: high
-correlation: {type: flatline, rules: alive, group-by: rms.source, timespan: 10s}
-"""
+RULES = SILENT.replace("TIME", "10s")
 
 
 def test_a_stream_reports_the_probe_that_was_killed(tmp_path):
