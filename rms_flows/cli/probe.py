@@ -74,22 +74,30 @@ def verify(
         list[Path] | None,
         typer.Option("--manifest", metavar="FILE", help="Of a probe, with its public key in `trust`."),
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--registry", envvar="RMS_REGISTRY", help="The folder that keeps the manifests."),
+    confirmed: Annotated[
+        str | None,
+        typer.Option(
+            "--registry",
+            envvar="RMS_REGISTRY",
+            help="Who confirms probes: the folder that keeps the manifests, a file of devices, or "
+            "https:// of a gateway.",
+        ),
     ] = None,
     skew: Annotated[float, typer.Option("--skew", min=0, help="Seconds that clocks may be wrong.")] = 5.0,
 ) -> None:
     """Check signatures, numbers and clocks of envelopes; exit with 1 if something is wrong."""
     import time
 
+    from rms_flows.confirm import Confirmed, Memory, open_trust
     from rms_flows.model import DataSourceManifest, load
     from rms_flows.probe.verify import Verification, lines
-    from rms_flows.registry import FolderStore, Registry
 
-    known = [load(path, DataSourceManifest) for path in manifests or ()]
-    if folder is not None:
-        known += Registry(FolderStore(folder)).all(DataSourceManifest)
+    if confirmed is None and not manifests:
+        raise typer.BadParameter("name --manifest or --registry, which tell the keys of probes")
+    known = open_trust(confirmed, Path()) if confirmed is not None else Confirmed(Memory({}))
+    if manifests:
+        given = {one.id: one.trust for one in (load(path, DataSourceManifest) for path in manifests)}
+        known = Confirmed(Memory({**known.all(), **given}))
     found = Verification(known, time.time_ns() // 1_000, int(skew * 1e6))
     problems = (problem for path in files for problem in found.lines(lines(path), str(path)))
     for kind, where, what in problems:

@@ -10,10 +10,10 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from rms_flows.confirm import open_trust
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
 from rms_flows.model import microseconds
-from rms_flows.registry import probes
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
 REMOTE: Final = ("elasticsearch", "elasticsearch+https", "kafka")
@@ -133,6 +133,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),
     "swapped_roles": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "probes": (lambda text: probes(Path(text)), "the folder of a registry"),
+    "probes": (lambda text: open_trust(text, Path()), "who confirms probes"),
     "date_order": ({order: order for order in _ORDERS}.__getitem__, " or ".join(_ORDERS)),
 }

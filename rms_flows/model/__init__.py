@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from rms_flows.model import documents
-from rms_flows.model.documents import DataSourceManifest, Document, Parameter, ProcessorDefinition, Trust
+from rms_flows.model.documents import (
+    ConfirmedProbe,
+    ConfirmedProbes,
+    DataSourceManifest,
+    Document,
+    Key,
+    Parameter,
+    ProcessorDefinition,
+    Trust,
+)
 from rms_flows.model.orchestrator import (
     Orchestrator,
     ProcessorEntry,
@@ -20,9 +29,12 @@ from rms_flows.model.truth import Incident, Truth
 
 __all__ = [
     "MAX_SIZE",
+    "ConfirmedProbe",
+    "ConfirmedProbes",
     "DataSourceManifest",
     "Document",
     "Incident",
+    "Key",
     "Orchestrator",
     "Parameter",
     "ProcessorDefinition",
@@ -52,6 +64,8 @@ KINDS: tuple[type[Document], ...] = (
     documents.ProcessorOrchestrator,
     documents.Observation,
     documents.ThreatReport,
+    documents.ConfirmedProbe,
+    documents.ConfirmedProbes,
     RouteTable,
     Truth,
 )

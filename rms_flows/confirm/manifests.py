@@ -1,0 +1,47 @@
+"""The registry as who confirms probes: `trust` of their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rms_flows.confirm.contract import Told
+from rms_flows.errors import DocumentError, MissingError, SourceError
+from rms_flows.model import DataSourceManifest, Trust
+from rms_flows.registry import FolderStore, Registry
+
+
+class Manifests:
+    """The registry in a folder.
+
+    Args:
+        folder: That `rms registry apply` wrote to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.where = str(folder)
+        self._folder = folder
+        self._registry = Registry(FolderStore(folder))
+
+    def ask(self, probe: str, before: Told | None) -> Told:
+        """See `ProbeTrust.ask`."""
+        del before
+        try:
+            return Told(self._registry.read(DataSourceManifest, probe).trust)
+        except MissingError:
+            if not self._folder.is_dir():
+                raise SourceError(
+                    "the registry is not there", where=self.where, remedy="check path and rights"
+                ) from None
+            return Told(None)
+
+    def all(self) -> Mapping[str, Trust | None]:
+        """See `ProbeTrust.all`."""
+        found = {one.id: one.trust for one in self._registry.all(DataSourceManifest)}
+        if not found:
+            raise DocumentError(
+                "the registry has no DataSourceManifest",
+                where=self.where,
+                remedy="name the folder that `rms registry apply` wrote to",
+            )
+        return found
