@@ -15,7 +15,8 @@ from rms_flows.errors import DocumentError
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of an answer at most."""
 
-_HERE: Final = ("localhost", "127.0.0.1", "::1")
+HERE: Final = ("localhost", "127.0.0.1", "::1")
+"""Hosts that are this machine."""
 
 BROKEN: Final = (OSError, http.client.HTTPException)
 """What `Server.ask` raises where there is no answer."""
@@ -74,7 +75,7 @@ class Server:
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._headers: dict[str, str] = {}
         secure, token = parts.scheme == "https", _token(prefix)
-        if token and not secure and host not in _HERE:
+        if token and not secure and host not in HERE:
             raise DocumentError(
                 "a token would cross the network in plain text",
                 where=uri,

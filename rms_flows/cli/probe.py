@@ -11,6 +11,7 @@ app = typer.Typer(
     help="Observe a machine and send signed envelopes, from a small gateway.",
     epilog="Examples:\n\n"
     "rms probe key hub.key\n\n"
+    "rms probe key next.key --replaces hub.key\n\n"
     "rms probe run hub.yaml\n\n"
     "rms probe verify envelopes.ndjson --manifest hub.yaml",
     no_args_is_help=True,
@@ -21,13 +22,25 @@ app = typer.Typer(
 @app.command("key")
 def key_(
     file: Annotated[Path, typer.Argument(help="Where the private key goes.", show_default=False)],
+    old: Annotated[
+        Path | None,
+        typer.Option("--replaces", metavar="FILE", help="The key that it takes the place of, within a day."),
+    ] = None,
 ) -> None:
     """Make the key of a probe, and print what its manifest's `trust` says of it."""
-    from rms_flows.envelope import fingerprint, public_text
-    from rms_flows.probe.key import make
+    from datetime import UTC, datetime
 
+    from rms_flows.envelope import fingerprint, public_text
+    from rms_flows.probe.key import CHANGE, load, make
+
+    before = None if old is None else public_text(load(old))
     public = public_text(make(file))
     typer.echo(f"trust:\n  publicKey: {public}\n  fingerprint: {fingerprint(public)}")
+    if before is not None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        end = (now + CHANGE).isoformat()
+        typer.echo(f"  validFrom: {now.isoformat()}\n  formerKeys:\n  - publicKey: {before}")
+        typer.echo(f"    fingerprint: {fingerprint(before)}\n    validTo: {end}")
 
 
 @app.command()
@@ -40,9 +53,13 @@ def run(
             show_default=False,
         ),
     ],
-    folder: Annotated[
-        Path | None,
-        typer.Option("--registry", help="The folder that keeps the manifest; paths in it begin here."),
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            "--registry",
+            metavar="FOLDER|URL",
+            help="The folder that keeps the manifest, or https:// of `rms serve`; paths in it begin here.",
+        ),
     ] = None,
 ) -> None:
     """Observe and send until SIGTERM or Ctrl-C; see docs/probe.md for what the manifest may say."""
@@ -51,16 +68,17 @@ def run(
     import threading
 
     from rms_flows.probe.run import Probe
-    from rms_flows.probe.settings import from_file, from_registry
+    from rms_flows.probe.settings import from_file, from_registry, from_service
 
     logging.basicConfig(format="rms probe: %(message)s", level=logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if folder is None:
+    if registry is None:
         probe = Probe(from_file(Path(manifest)), manifest, Path(manifest).parent)
     else:
-        probe = Probe(from_registry(folder, manifest), f"{folder}: {manifest}", Path())
+        read = from_service if "://" in registry else from_registry
+        probe = Probe(read(registry, manifest), f"{registry}: {manifest}", Path())
     probe.run(stop)
 
 

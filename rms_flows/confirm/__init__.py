@@ -18,6 +18,9 @@ from rms_flows.errors import DocumentError
 
 __all__ = [
     "Confirmed",
+    "Devices",
+    "Gateway",
+    "Manifests",
     "Memory",
     "ProbeTrust",
     "Standing",

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,9 +18,8 @@ import xxhash
 from rms_flows.confirm import Confirmed
 from rms_flows.decode.contract import Context, Failure, Format, Parsed
 from rms_flows.decode.json_lines import Columns, JsonDecoder, Shape, sniff_keys
-from rms_flows.envelope import Envelope, Verifier, canonical, read
-from rms_flows.errors import DocumentError
-from rms_flows.model import Key, Trust
+from rms_flows.envelope import Envelope, Verifier, canonical, read, verifiers
+from rms_flows.model import Key
 from rms_flows.schema import ENVELOPE, OPTIONAL_ENVELOPE
 from rms_flows.trust import FORGED
 
@@ -39,8 +36,7 @@ class ProbeDecoder:
     def __init__(self, context: Context) -> None:
         self._json = JsonDecoder(context, Shape(("@timestamp",), _needs, _finish))
         self._probes = context.options.probes
-        trust = context.options.trust
-        self._own = [(key, _verifier(key.publicKey, context.name)) for key in _public(trust) if key.publicKey]
+        self._own = [*verifiers(context.options.trust, context.name)]
         self._numbers: OrderedDict[tuple[str, int], str] = OrderedDict()  # signed envelope → its id
 
     def parse(self, records: Sequence[bytes]) -> Parsed:
@@ -133,16 +129,7 @@ class _Keys:
         standing = probes.of(probe)
         if not standing.sure:
             self.unsure.add(probe)
-        for key in _public(standing.trust):
-            with suppress(DocumentError):  # what is no key verifies nothing, and must not end a stream
-                yield key, _verifier(key.publicKey or "", probes.where)
-
-
-def _public(trust: Trust | None) -> Sequence[Key]:
-    return () if trust is None else [key for key in trust.keys if key.publicKey]
-
-
-_verifier = lru_cache(maxsize=4_096)(Verifier)
+        return verifiers(standing.trust, probes.where, strict=False)  # a slip there must not end a stream
 
 
 def _id(envelope: Envelope) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,9 @@ from rms_flows.errors import DocumentError
 from rms_flows.secret import read_private
 
 _BYTES: Final = 32
+
+CHANGE: Final = timedelta(days=1)
+"""How long an old key is good beside the one that replaces it."""
 
 
 def make(path: Path) -> bytes:

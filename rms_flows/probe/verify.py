@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
 from rms_flows.confirm import Confirmed
-from rms_flows.envelope import Envelope, Verifier, read, stamp
+from rms_flows.envelope import Envelope, Verifier, read, stamp, verifiers
 from rms_flows.errors import DocumentError, SourceError
 from rms_flows.model import Key
 
@@ -79,11 +79,7 @@ class Verification:
         found = self._keys.get(probe)
         if found is None:
             trust = self._known.of(probe).trust
-            found = self._keys[probe] = [
-                (key, Verifier(key.publicKey, f"{probe}: trust.publicKey"))
-                for key in (trust.keys if trust else ())
-                if key.publicKey
-            ]
+            found = self._keys[probe] = [*verifiers(trust, f"{probe}: trust.publicKey")]
         return found
 
     def lines(self, lines: Iterable[bytes], name: str) -> Iterator[Problem]:
