@@ -59,7 +59,7 @@ class Streamed:
 
     Args:
         seconds: Wall time.
-        sources: Source id → `rows` and `late`.
+        sources: Source id → `rows`, `late`, and `conflicts` and `unsure` as in `decode.contract.Counts`.
         processors: Processor id → `rows`, `found`, `matches`, `ungrouped`, `late`, `capped`, `evicted`.
         sinks: Sink id → rows appended.
         dead_letters: How many were appended.

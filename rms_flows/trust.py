@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ FORGED: Final = -1
 
 _NAMES: Final = pa.array(VERDICTS)
 _EVER, _NEVER = -(2**63), 2**63 - 1
+_ALWAYS: Final = Key()
 
 
 def judge(trust: Trust | None, times: pa.Array, received: pa.Array) -> pa.DictionaryArray:
@@ -69,15 +71,19 @@ def _covered(
     keys: Sequence[Key | None], which: np.ndarray, times: pa.Array, received: pa.Array
 ) -> np.ndarray:
     """Do for many what `Key.covers` does for one."""
-    bounds = [(key.validFrom, key.validTo, key.revokedAt) if key else (None,) * 3 for key in (*keys, None)]
-    begins, ends, revoked = (
-        np.array([missing if row[at] is None else micros(row[at]) for row in bounds], np.int64)[which]
-        for at, missing in enumerate((_EVER, _NEVER, _NEVER))
-    )
+    bounds = [
+        (_bound(key.validFrom, _EVER), _bound(key.validTo, _NEVER), _bound(key.revokedAt, _NEVER))
+        for key in (one or _ALWAYS for one in (*keys, None))  # FORGED is the last
+    ]
+    begins, ends, revoked = np.array(bounds, np.int64)[which].T
     stamps = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     reached = received.cast(pa.int64()).fill_null(_EVER).to_numpy(zero_copy_only=False)
     good: np.ndarray = (stamps >= begins) & (stamps < np.minimum(ends, revoked)) & (reached < revoked)
     return good
+
+
+def _bound(moment: datetime | None, missing: int) -> int:
+    return missing if moment is None else micros(moment)
 
 
 def _verdicts(codes: np.ndarray) -> pa.DictionaryArray:

@@ -13,7 +13,6 @@ from serving import serving
 from typer.testing import CliRunner
 
 from rms_flows.cli.app import app
-from rms_flows.confirm import Standing, open_trust
 from rms_flows.envelope import Verifier, public_text
 from rms_flows.errors import DocumentError
 from rms_flows.model import DataSourceManifest, Trust, load
@@ -167,15 +166,3 @@ def test_a_key_is_replaced_while_its_probe_runs(tmp_path):
     path.write_text(yaml.safe_dump(content))
     verified = CliRunner().invoke(app, ["probe", "verify", str(out), "--manifest", str(path)])
     assert verified.stdout.splitlines()[-1] == "nothing is wrong", verified.stdout
-
-
-def test_the_service_is_a_gateway(tmp_path):
-    registry(tmp_path / "registry", load(manifest(tmp_path), DataSourceManifest))
-    with serving(tmp_path) as service:
-        known = open_trust(f"{service.url}/v1", tmp_path)
-        trust = load(tmp_path / "hub.yaml", DataSourceManifest).trust
-        assert known.all() == {"hub": trust}
-        assert known._source.ask("hub", None).trust == trust
-        before = known._source.ask("hub", None)
-        assert known._source.ask("hub", before) is before
-        assert known.of("attic") == Standing(None)

@@ -12,17 +12,15 @@ import pytest
 import topics
 import trustme
 from browsing import browser
-from probing import PATIENCE, manifest, registry, sent, until
+from probing import PATIENCE, manifest, sent, until
 from servers.kafka_broker import Broker
 from serving import envelopes, serving
 
-from rms_flows.confirm import Confirmed, Manifests
 from rms_flows.envelope import Observed, Signer, generate, public_text
 from rms_flows.errors import BusyError, DocumentError, FlowError, SinkError
 from rms_flows.io.kafka import confluent
-from rms_flows.model import DataSourceManifest, Trust
 from rms_flows.serve import access, intake, outlets, server
-from rms_flows.serve.intake import Broken, Intake, Known
+from rms_flows.serve.intake import Broken, Intake
 from rms_flows.serve.outlets import Sent, open_outlet
 from rms_flows.serve.server import Listening
 
@@ -458,43 +456,3 @@ def test_manifest_of_a_probe_comes_over_http(service, tmp_path):
         .body["trust"]["publicKey"]
         .startswith("ed25519:")
     )
-
-
-def test_forged_envelopes_are_refused_where_that_was_asked_for(tmp_path):
-    """Guards against a probe's token in wrong hands; without the option all is kept, since flows judge."""
-    keys = {name: generate() for name in ("hub", "thief", "attic")}
-    trust = Trust(publicKey=public_text(keys["hub"]))
-    registry(tmp_path / "registry", DataSourceManifest(id="hub", name="h", dataSourceDefinitionReferenceID="gateway", trust=trust))  # fmt: skip
-    known = Known(Confirmed(Manifests(tmp_path / "registry")))
-    good, bad, stranger = (
-        envelopes(keys[who], probe, 1, 2)
-        for who, probe in (("hub", "hub"), ("thief", "hub"), ("attic", "attic"))
-    )
-    with serving(tmp_path, "--out", tmp_path / "out.ndjson", "--refuse-forged") as one:
-        assert one.ask("POST", "/v1/envelopes", good + stranger).body == {"kept": 4}
-        answer = one.ask("POST", "/v1/envelopes", good + bad)
-        assert answer.status == 422
-        assert (
-            answer.body["problem"]
-            == "an envelope of 'hub' is not signed with a key that the registry has of it"
-        )
-        assert one.ask("GET", "/healthz").body == {"status": "ok", "forged": 1}
-    assert (tmp_path / "out.ndjson").read_bytes() == good + stranger
-    assert (known.forged(intake.envelopes(good + stranger)), known.forged(intake.envelopes(bad))) == (
-        None,
-        "hub",
-    )
-
-
-def test_who_has_a_document_is_told_that_it_has_not_changed(service):
-    service.ask("PUT", "/v1/documents/DataKind/load", LOAD)
-    tag = service.ask("GET", "/v1/documents/DataKind/load").headers["etag"]
-    here = service.connect()
-    for path, status in (("load", 304), ("load?expanded=true", 304)):
-        here.request("GET", f"/v1/documents/DataKind/{path}", headers={"If-None-Match": tag})
-        answer = here.getresponse()
-        assert (answer.status, answer.read()) == (status, b"")
-    service.ask("PUT", "/v1/documents/DataKind/load", {**LOAD, "name": "Other"})
-    here.request("GET", "/v1/documents/DataKind/load", headers={"If-None-Match": tag})
-    assert here.getresponse().status == 200
-    here.close()

@@ -1,5 +1,6 @@
 """Whom a gateway confirms while a stream runs: it is let in, and kept out again, without a restart."""
 
+import json
 import threading
 import time
 
@@ -76,4 +77,5 @@ def test_a_probe_is_confirmed_and_revoked_while_a_stream_runs(tmp_path, monkeypa
         thread.join()
     assert said == {"unknown": True, "confirmed": True, "away": True, "revoked": True}
     assert done.sources["bus"]["unsure"] > 0
-    assert set(done.dead_letters) == {"unknown", "untrusted"}
+    dead = [json.loads(line)["error.type"] for line in places["dead.ndjson"].read_text().splitlines()]
+    assert {*dead} == {"unknown", "untrusted"}

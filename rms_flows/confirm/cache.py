@@ -73,6 +73,7 @@ class Confirmed:
         self._source = source
         self._clock = clock
         self._known: OrderedDict[str, _Kept] = OrderedDict()
+        self._listed: tuple[float, Mapping[str, Trust | None]] | None = None
         self._again = 0.0
         self._lock = threading.Lock()
         self._name = uuid4().hex
@@ -86,12 +87,15 @@ class Confirmed:
         return self._source.where
 
     def all(self) -> Mapping[str, Trust | None]:
-        """Tell of all probes that are listed now; raises RmsError where that can't be told."""
+        """Tell of all probes that are listed, now or lately; raises RmsError where that can't be told."""
         with self._lock:
-            found, now = self._source.all(), self._clock()
-            for probe, trust in itertools.islice(found.items(), REMEMBERED):
-                self._known[probe] = _Kept(Told(trust), now, now)
-            return found
+            now = self._clock()
+            if self._listed is None or now - self._listed[0] >= FRESH:
+                found = self._source.all()
+                self._listed = now, found
+                for probe, trust in itertools.islice(found.items(), REMEMBERED):
+                    self._known[probe] = _Kept(Told(trust), now, now)
+            return self._listed[1]
 
     def of(self, probe: str) -> Standing:
         """Tell what is known of a probe."""

@@ -14,23 +14,21 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from rms_flows.annotate import FILLED, annotator
-from rms_flows.confirm import Confirmed, open_trust
+from rms_flows.confirm import Confirmed
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError, FlowError
+from rms_flows.flow.confirmed import Probed, Sources, behind, probed_by
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Late, Request, Sink, Window
 from rms_flows.io.spill import Spill
-from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, Trust, microseconds
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
 from rms_flows.report.build import EVENT_COLUMNS
-from rms_flows.schema import ENVELOPE, MISFIT, micros
+from rms_flows.schema import ENVELOPE, MISFIT
 from rms_flows.sigma.expression import Look
 from rms_flows.trust import UNKNOWN, UNTRUSTED
-
-Probed = Mapping[str, Confirmed]
-"""Id of a source → who confirms its probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,8 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    opened = {where: open_trust(where, folder) for where in {one.probes for one in flow.sources} if where}
-    probed = {one.id: opened[one.probes] for one in flow.sources if one.probes}
-    sources = _sources(flow, probed)
+    probed = probed_by(flow, folder)
+    sources = behind(flow, probed)
     processors = [_processor(entry, folder, run, sources[entry.id]) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
@@ -276,33 +273,6 @@ def _options(source: Source) -> Options:
 def _verdicts(source: Source, policy: str) -> frozenset[str]:
     policies = {UNTRUSTED: source.untrusted, UNKNOWN: source.unknown}
     return frozenset(verdict for verdict, own in policies.items() if own == policy)
-
-
-Sources = tuple[tuple[str, int | None], ...]
-"""Ids of sources, and from when on each is confirmed, microseconds."""
-
-
-def _sources(flow: Orchestrator, probed: Probed) -> dict[str, Sources]:
-    """Give the sources behind each source and processor; of several probes in one those with a key."""
-    found: dict[str, Sources] = {}
-    for one in flow.sources:
-        known, many = probed.get(one.id), one.format in {None, "probe"}
-        if known is None or not many:
-            behind = {one.id: known.of(one.id).trust if known else one.trust}
-        else:
-            listed = known.all().items()
-            behind = {name: trust for name, trust in listed if trust and any(k.publicKey for k in trust.keys)}
-        found[one.id] = tuple((name, _begins(trust)) for name, trust in behind.items())
-    for entry in flow.in_order():
-        found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
-    return found
-
-
-def _begins(trust: Trust | None) -> int | None:
-    """Give when the first key of a probe is confirmed from, microseconds; None from ever."""
-    begins = [key.validFrom for key in trust.keys] if trust else []
-    known = [micros(one) for one in begins if one is not None]
-    return min(known) if known and len(known) == len(begins) else None
 
 
 def _processor(entry: ProcessorEntry, folder: Path, run: int, sources: Sources) -> ProcessorStage:
