@@ -161,7 +161,7 @@ def verifiers(trust: Trust | None, where: str, *, strict: bool = True) -> Iterat
     Raises:
         DocumentError: As `Verifier`.
     """
-    for key in () if trust is None else trust.keys:
+    for key in () if trust is None else trust.known_keys:
         if key.publicKey:
             try:
                 yield key, _verifier(key.publicKey, where)

@@ -37,7 +37,7 @@ def judge(trust: Trust | None, times: pa.Array, received: pa.Array) -> pa.Dictio
     Returns:
         For each event one of `VERDICTS`.
     """
-    keys = () if trust is None else trust.keys
+    keys = () if trust is None else trust.known_keys
     rows = np.zeros(len(times), np.int64)
     if not keys:
         return _verdicts(np.full(len(times), VERDICTS.index(UNKNOWN)))

@@ -169,7 +169,7 @@ def test_a_file_has_an_end(tmp_path, monkeypatch):
 def test_several_keys_of_a_device_stand_in_several_lines(tmp_path):
     (tmp_path / "d.csv").write_text("id,publicKey,validTo\nhub,new,\nhub,old,2026-01-01T00:00:00Z\n")
     trust = Devices(tmp_path / "d.csv").ask("hub", None).trust
-    assert [key.publicKey for key in trust.keys] == ["new", "old"]
+    assert [key.publicKey for key in trust.known_keys] == ["new", "old"]
 
 
 def test_a_gateway_is_asked_over_tls_with_a_token_that_nobody_sees(tmp_path, monkeypatch):

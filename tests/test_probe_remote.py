@@ -146,7 +146,7 @@ def test_a_key_is_replaced_while_its_probe_runs(tmp_path):
     )
     trust = Trust.model_validate(yaml.safe_load(done.stdout)["trust"])
     new = public_text(key.load(tmp_path / "next.key"))
-    assert [one.publicKey for one in trust.keys] == [new, old]
+    assert [one.publicKey for one in trust.known_keys] == [new, old]
     assert trust.formerKeys[0].validTo - trust.validFrom == key.CHANGE
     out = tmp_path / "envelopes.ndjson"
 

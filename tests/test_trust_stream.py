@@ -5,6 +5,7 @@ import threading
 import time
 
 from gatewayed import gateway
+from probing import PATIENCE
 
 from rms_flows.confirm import cache
 from rms_flows.envelope import Observed, Signer, generate, public_text
@@ -40,7 +41,7 @@ def test_a_probe_is_confirmed_and_revoked_while_a_stream_runs(tmp_path, monkeypa
     def until(name):
         """Send until a file grows."""
         before = [count("out.ndjson"), count("dead.ndjson")]
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while count(name) == before[name == "dead.ndjson"] and time.monotonic() < end:
             number = next(numbers)
             line = signer.line(number, Observed("system.cpu", {"host.cpu.usage": 0.9}, begin + number))

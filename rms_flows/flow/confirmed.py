@@ -31,7 +31,9 @@ def behind(flow: Orchestrator, probed: Probed) -> dict[str, Sources]:
             there = {one.id: known.of(one.id).trust if known else one.trust}
         else:
             listed = known.all().items()
-            there = {name: trust for name, trust in listed if trust and any(k.publicKey for k in trust.keys)}
+            there = {
+                name: trust for name, trust in listed if trust and any(k.publicKey for k in trust.known_keys)
+            }
         found[one.id] = tuple((name, _begins(trust)) for name, trust in there.items())
     for entry in flow.in_order():
         found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
@@ -40,6 +42,6 @@ def behind(flow: Orchestrator, probed: Probed) -> dict[str, Sources]:
 
 def _begins(trust: Trust | None) -> int | None:
     """Give when the first key of a probe is confirmed from, microseconds; None from ever."""
-    begins = [key.validFrom for key in trust.keys] if trust else []
+    begins = [key.validFrom for key in trust.known_keys] if trust else []
     known = [micros(one) for one in begins if one is not None]
     return min(known) if known and len(known) == len(begins) else None

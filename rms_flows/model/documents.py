@@ -125,7 +125,7 @@ class Trust(Key):
     formerKeys: tuple[Key, ...] = ()
 
     @property
-    def keys(self) -> tuple[Key, ...]:
+    def known_keys(self) -> tuple[Key, ...]:
         """All that was confirmed of it, the newest first."""
         return tuple(one for one in (self, *self.formerKeys) if one.confirmed)
 
