@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import backtest, documents, look, parity, probe, registry, rules, run, serve, stream
+from rms_flows.cli import act, backtest, documents, look, parity, probe, registry, rules, run, serve, stream
 
 app = typer.Typer(
     name="rms",
@@ -48,6 +48,7 @@ app.command("worker", epilog=stream.WORKER_EPILOG)(stream.worker)
 app.command("parity", epilog=parity.EPILOG)(parity.parity)
 app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
 app.command("report", epilog=look.EPILOG)(look.report)
+app.command("act", epilog=act.EPILOG)(act.act)
 app.command("serve", epilog=serve.EPILOG)(serve.serve)
 app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processors)
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rms_flows.model import documents
+from rms_flows.model.actions import Actions
 from rms_flows.model.documents import (
     ConfirmedProbe,
     ConfirmedProbes,
@@ -29,6 +30,7 @@ from rms_flows.model.truth import Incident, Truth
 
 __all__ = [
     "MAX_SIZE",
+    "Actions",
     "ConfirmedProbe",
     "ConfirmedProbes",
     "DataSourceManifest",
@@ -68,6 +70,7 @@ KINDS: tuple[type[Document], ...] = (
     documents.ConfirmedProbes,
     RouteTable,
     Truth,
+    Actions,
 )
 """The documents that people and programs exchange."""
 

@@ -37,9 +37,10 @@ from rms_flows.notebook.progress import progress
 from rms_flows.notebook.reports import Reports
 from rms_flows.notebook.ruleset import Rules
 from rms_flows.notebook.sample import sampled
-from rms_flows.notebook.selection import Selection, Wanted, select, selecting, with_columns
+from rms_flows.notebook.selection import selecting, with_columns
 from rms_flows.replay import HERE, ROOT, detection
 from rms_flows.schema import ENVELOPE, field_type
+from rms_flows.sigma.selection import Selection, Wanted, select
 
 if TYPE_CHECKING:
     import pandas as pd

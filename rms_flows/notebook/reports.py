@@ -20,9 +20,9 @@ from rms_flows.notebook.draw import DrawReports
 from rms_flows.notebook.events import Events, to_pandas, united
 from rms_flows.notebook.period import Moment, period
 from rms_flows.notebook.progress import progress
-from rms_flows.notebook.selection import Wanted, select
 from rms_flows.report import WRITERS, write_html
 from rms_flows.schema import REPORT
+from rms_flows.sigma.selection import Wanted, select
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -68,6 +68,48 @@ def read_reports(paths: Sequence[str], *, swapped_roles: bool = False) -> pa.Tab
     return table.sort_by([("@timestamp", "ascending"), ("event.id", "ascending")])
 
 
+def tabled(documents: Sequence[bytes]) -> tuple[pa.Table, dict[int, str]]:
+    """Read reports, ECS or IoTAC documents.
+
+    Args:
+        documents: JSON, one report each.
+
+    Returns:
+        `schema.REPORT`, a row a report, in their order; and of those that are none, by their number, why.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    faults: dict[int, str] = {}
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    for number, document in enumerate(documents):
+        try:
+            row = _row(decoder.decode(document), swapped_roles=False)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            faults[number] = f"no threat report: {error}; {_EXPECTED}"
+            continue
+        if row is None:
+            faults[number] = f"JSON, but no threat report; {_EXPECTED}"
+        else:
+            rows[number] = row
+    if _fault(list(rows.values())) is not None:
+        wrong = {number: why for number, row in rows.items() if (why := _fault([row])) is not None}
+        faults |= {number: f"no threat report: {why}; {_EXPECTED}" for number, why in wrong.items()}
+        rows = {number: row for number, row in rows.items() if number not in wrong}
+    return _table(list(rows.values())), faults
+
+
+def _fault(rows: Sequence[dict[str, Any]]) -> str | None:
+    """Say what keeps rows from being reports; None where nothing does."""
+    try:
+        table = _table(rows)
+    except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        return str(error)
+    lacks = [name for name in ("@timestamp", "event.id") if table[name].null_count]
+    return f"{lacks[0]} is null" if lacks else None
+
+
+_EXPECTED: Final = "expected ECS or IoTAC threat reports as a run writes them"
+
+
 def _files(paths: Sequence[str]) -> Iterator[Path]:
     for path in paths:
         found = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207  any path
@@ -78,7 +120,7 @@ def _files(paths: Sequence[str]) -> Iterator[Path]:
 
 def _rows(path: Path, *, swapped_roles: bool) -> Iterator[dict[str, Any]]:
     decoder = msgspec.json.Decoder(dict[str, Any])
-    remedy = "expected ECS or IoTAC threat reports as a run writes them, one a line"
+    remedy = f"{_EXPECTED}, one a line"
     try:
         with path.open("rb") as file, pa.input_stream(file, _compression(path)) as handle:
             for number, line in enumerate(io.BufferedReader(handle), 1):
