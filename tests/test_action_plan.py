@@ -159,6 +159,7 @@ def test_reports_that_inhibit_each_other_are_both_told_of():
 def test_ids_are_of_what_is_told():
     alone = plan([ONE]).notifications[0]
     assert alone.id == "a"
+    assert len(plan([replace(ONE, id="a\r\nBcc: b")]).notifications[0].id) == 32
     first = plan([ONE, replace(ONE, id="b")]).notifications[0]
     assert first.id != plan([ONE, replace(ONE, id="c")]).notifications[0].id
     assert first.id == plan([replace(ONE, id="b"), ONE]).notifications[0].id

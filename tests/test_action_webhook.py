@@ -137,6 +137,12 @@ def test_certificates_are_checked(made, tmp_path):
         ),
         ("https://ann:pw@x/", {}, "or holds a login; write https://HOST.*as token"),
         ("https://x:y/", {}, "is no address of a web server"),
+        ("https://x/a b", {}, "is no address of a web server"),
+        (
+            "https://x/",
+            {"token": Secret(file="lines")},
+            "webhook.token: holds what no header can; write one line",
+        ),
         (
             "http://example.org/",
             {"token": Secret(file="token")},
@@ -160,6 +166,7 @@ def test_certificates_are_checked(made, tmp_path):
 def test_what_is_wrong_is_said_before_anything_is_sent(made, tmp_path, url, others, said):
     (tmp_path / "short").write_text("short")
     (tmp_path / "odd").write_text("whsec_***")
+    (tmp_path / "lines").write_text("pw\r\nX-Evil: pw")
     with pytest.raises(DocumentError, match=said) as raised:
         made(url, **others)
     assert "pw" not in str(raised.value)

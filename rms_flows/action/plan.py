@@ -9,6 +9,7 @@ ids, whether they come at once or one by one, as long as each comes before its t
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ ALL: Final = 2**62
 """Settled up to here, all is told."""
 
 BEGINNING: Final = -(2**62)
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Ids that may stand in a header; those of our reports are such, others may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,8 @@ class Notification:
     """Somebody is to be told of reports.
 
     Args:
-        id: The report's where there is one, else a hash of receiver, group and reports.
+        id: The report's where there is one and it can stand in a header, else a hash of receiver, group and
+            reports.
         receiver: Who.
         due: When, by the time of events, in microseconds.
         group: What the reports agree in, JSON text.
@@ -308,7 +313,8 @@ def _notifications(group: Group, due: int, told: Sequence[Waiting]) -> Iterator[
     for first in range(0, len(ids), MOST):
         part = tuple(ids[first : first + MOST])
         head = f"{group.route.receiver}\n{group.key}\n"
-        name = part[0] if len(part) == 1 else xxhash.xxh3_128_hexdigest((head + "\n".join(part)).encode())
+        alone = len(part) == 1 and _PLAIN.fullmatch(part[0])
+        name = part[0] if alone else xxhash.xxh3_128_hexdigest((head + "\n".join(part)).encode())
         yield Notification(name, group.route.receiver, due, group.key, part)
 
 

@@ -77,7 +77,7 @@ class Mail:
                 return self._sent(server, message)
         except smtplib.SMTPResponseException as error:  # of who we are, not of this mail
             return Outcome("later", f"{self.uri}: not now ({_said(error.smtp_code, error.smtp_error)})")
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, smtplib.SMTPException, UnicodeError) as error:
             return Outcome("later", f"{self.uri}: not reached ({type(error).__name__}: {error})")
 
     def _connected(self) -> smtplib.SMTP:

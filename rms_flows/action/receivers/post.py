@@ -58,11 +58,16 @@ class Poster:
             host, _ = parts.hostname, parts.port
         except ValueError:
             host = None
-        if not host or parts.scheme not in {"http", "https"} or parts.username is not None or parts.fragment:
+        odd = not plain(self.url) or parts.scheme not in {"http", "https"} or parts.fragment
+        if not host or odd or parts.username is not None:
             raise DocumentError(
                 "is no address of a web server, or holds a login",
                 where=f"{self.where}.url",
                 remedy="write https://HOST[:PORT]/PATH, and a login as token",
+            )
+        if self.token and not plain(self.token):
+            raise DocumentError(
+                "holds what no header can", where=f"{self.where}.token", remedy="write one line of ASCII"
             )
         if parts.scheme == "http":
             if self.token and host not in HERE:
@@ -92,7 +97,7 @@ class Poster:
                 connection.request("POST", path, body, sent)
                 answer = connection.getresponse()
                 said = answer.read(4 * _SAID).decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             return Outcome("later", f"{self.uri}: not reached ({type(error).__name__}: {error})")
         return self._judged(answer, " ".join(said.split())[:_SAID] or answer.reason, now)
 
@@ -127,6 +132,11 @@ def poster(document: Webhook | Alertmanager, folder: Path, where: str, path: str
     token = secrets.text(document.token, folder, f"{where}.token")
     ca = None if document.ca is None else str(folder / document.ca)
     return Poster(url.rstrip("/") + path if path else url, where, token, ca)
+
+
+def plain(text: str) -> bool:
+    """Tell whether a text can stand in a request: ASCII, without spaces and what breaks lines."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def trusting(ca: str | None, where: str) -> ssl.SSLContext:
