@@ -285,6 +285,7 @@ def test_reports_of_before_the_start_and_of_long_ago_are_not_told_of(place):
         counts = place.once(START + 3 * 86_400)
         assert (counts.late, counts.forgotten) == (1, 1)
         assert place.once(START + 3 * 86_400 + 60).sent == 1
+        assert place.once(START + 4 * 86_400).forgotten == 1  # old, not those told of long ago
     assert told(server) == [["a"], ["late"]]
 
 

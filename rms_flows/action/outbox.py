@@ -8,7 +8,7 @@ tell again, under the same id.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +193,7 @@ class Outbox:
         *,
         grown: Sequence[Known] = (),
         since: int,
+        there: Collection[str] = (),
     ) -> int:
         """Keep a step of the plan: the reports that it took, what is to be told, and its state.
 
@@ -202,6 +203,7 @@ class Outbox:
             notifications: What is due.
             grown: Reports that were, some of them of a higher revision now.
             since: Microseconds: reports before are forgotten.
+            there: Ids of reports that still lie where they are read, so that they are known again.
 
         Returns:
             How many notifications are new.
@@ -223,7 +225,7 @@ class Outbox:
                     (one.receiver, one.id, one.due, one.group, b"\n".join(self._documents(one.reports))),
                 )
             new = self._base.total_changes - before
-            self._forget(state, since)
+            self._forget(state, since, {*there})
             self._keep("state", msgspec.json.encode(state))
         return new
 
@@ -232,13 +234,15 @@ class Outbox:
             [document] = self._base.execute("select document from reports where id = ?", (name,)).fetchone()
             yield bytes(document)
 
-    def _forget(self, state: State, since: int) -> None:
+    def _forget(self, state: State, since: int, there: set[str]) -> None:
         """Forget the documents that no group waits for, and the ids that can't come again."""
         wanted = {one.id for group in state.groups.values() for one in group.waiting}
         held = self._base.execute("select id from reports where document is not null").fetchall()
         done = [(name,) for (name,) in held if name not in wanted]
         self._base.executemany("update reports set document = null where id = ?", done)
-        self._base.execute("delete from reports where time < ? and document is null", (since,))
+        old = "select id from reports where time < ? and document is null"
+        gone = [(name,) for (name,) in self._base.execute(old, (since,)).fetchall() if name not in there]
+        self._base.executemany("delete from reports where id = ?", gone)
         self._base.execute("delete from notifications where due < ? and state = 'sent'", (since,))
 
     def waiting(self, receiver: str, now: float) -> Letter | None:

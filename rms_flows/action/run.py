@@ -148,6 +148,7 @@ class Acting:
                 planned.notifications,
                 grown=_known(_among(found.reports, waiting)),
                 since=self.since,
+                there=found.reports["event.id"].to_pylist(),
             )
         except BaseException:
             self._state = self._known_state()  # as it is on disk: the next look takes the same reports
