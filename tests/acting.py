@@ -16,7 +16,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "a secret of more than 24 bytes"
 
 
-def report(name="r1", seconds=0, *, noon=NOON, **columns):
+def report(name="r1", seconds=0, *, noon=NOON, ip="203.0.113.7", **columns):
     moment = noon + timedelta(seconds=seconds)
     return {
         "@timestamp": moment,
@@ -32,8 +32,8 @@ def report(name="r1", seconds=0, *, noon=NOON, **columns):
         "rms.last": moment,
         "rms.count": 5,
         "rms.revision": 5,
-        "rms.request_source": "203.0.113.7",
-        "rms.group": '{"source.ip":"203.0.113.7"}',
+        "rms.request_source": ip,
+        "rms.group": f'{{"source.ip":"{ip}"}}',
         **columns,
     }
 

@@ -62,7 +62,11 @@ class Mail:
         ca = None if document.ca is None else str(folder / document.ca)
         self._context = trusting(ca, f"{where}.ca")
         login = document.login
-        self._login = login and (login.user, secrets.read(login.password, folder, f"{where}.login.password"))
+        self._login = (
+            None
+            if login is None
+            else (login.user, secrets.read(login.password, folder, f"{where}.login.password"))
+        )
 
     @property
     def uri(self) -> str:
@@ -106,8 +110,8 @@ class Mail:
             good = all(code in _PERMANENT for code, _ in error.recipients.values())
             return Outcome("refused" if good else "later", f"{self.uri}: all addresses refused ({said})")
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-            state = "refused" if error.smtp_code in _PERMANENT else "later"
-            return Outcome(state, f"{self.uri}: refused ({_said(error.smtp_code, error.smtp_error)})")
+            said = f"{self.uri}: refused ({_said(error.smtp_code, error.smtp_error)})"
+            return Outcome("refused" if error.smtp_code in _PERMANENT else "later", said)
         except smtplib.SMTPNotSupportedError as error:
             return Outcome("refused", f"{self.uri}: refused ({error})")
         return SENT if not refused else Outcome("sent", f"{self.uri}: refused for {_refused(refused)}")
