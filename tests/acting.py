@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+from aiosmtpd.controller import Controller
 
 from rms_flows.action.receivers import Outgoing
 from rms_flows.report import WRITERS
@@ -99,3 +100,43 @@ def hook(*answers, always=200, tls=None, port=0):
 def bodies(server):
     """What it took, as values."""
     return [json.loads(body) for _, _, body, status in server.got if status == 200]
+
+
+class Box:
+    """Takes mails; refuses addresses and contents as it is told."""
+
+    def __init__(self):
+        self.got, self.rcpt, self.data = [], {}, None
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802  aiosmtpd's name
+        if address in self.rcpt:
+            return self.rcpt[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        if self.data:
+            return self.data
+        self.got.append((envelope, session.ssl is not None, session.authenticated))
+        return "250 taken"
+
+
+class Postman(Controller):
+    """A server of mail at a free port."""
+
+    def _trigger_server(self):
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
+@contextmanager
+def postman(**parameters):
+    """Serve: `handler` is its box, `port` is where."""
+    server = Postman(
+        Box(), hostname="127.0.0.1", port=0, ready_timeout=60, server_hostname="localhost", **parameters
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(no_assert=True)

@@ -6,8 +6,7 @@ import ssl
 
 import pytest
 import trustme
-from acting import outgoing, report
-from aiosmtpd.controller import Controller
+from acting import outgoing, postman, report
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from rms_flows.action.receivers.mail import SHOWN, Mail
@@ -17,25 +16,6 @@ from rms_flows.model.actions import Mail as Document
 
 NOW = 1_772_366_430.0
 EVIL = "x\r\nBcc: all@example.com\r\n\r\n<script>alert(1)</script>\u202e"
-
-
-class Box:
-    """Takes mails; refuses addresses and contents as it is told."""
-
-    def __init__(self):
-        self.got, self.rcpt, self.data = [], {}, None
-
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802  aiosmtpd's name
-        if address in self.rcpt:
-            return self.rcpt[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802
-        if self.data:
-            return self.data
-        self.got.append((envelope, session.ssl is not None, session.authenticated))
-        return "250 taken"
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +33,9 @@ def server(tmp_path_factory):
         good = data == LoginPassword(b"rms", b"geheim")
         return AuthResult(success=good, handled=False)
 
-    one = Controller(
-        Box(), hostname="127.0.0.1", port=0, tls_context=context, require_starttls=True,
-        auth_required=True, authenticator=known, server_hostname="localhost",
-    )  # fmt: skip
-    one._trigger_server = lambda: None  # it would connect to port 0
-    one.start()
-    one.folder = folder
-    one.number = one.server.sockets[0].getsockname()[1]
-    yield one
-    one.stop(no_assert=True)
+    with postman(tls_context=context, require_starttls=True, auth_required=True, authenticator=known) as one:
+        one.folder = folder
+        yield one
 
 
 @pytest.fixture
@@ -73,7 +46,7 @@ def box(server):
 
 def mail(server, **others):
     given = {
-        "server": f"localhost:{server.number}",
+        "server": f"localhost:{server.port}",
         "sender": "rms@example.org",
         "to": ("soc@example.org", "on-call@example.org"),
         "login": Login(user="rms", password=Secret(file="password")),

@@ -133,11 +133,8 @@ def test_an_hour_without_a_server_loses_nothing(place, caplog, monkeypatch):
             with place.acting() as known:
                 for second in range(begun, begun + 1200, 5):
                     if second % 100 == 0:
-                        place.add(
-                            report(
-                                f"{second:04}", second, **{"rule.level": "critical", "rms.group": str(second)}
-                            )
-                        )
+                        critical = {"rule.level": "critical"}
+                        place.add(report(f"{second:04}", second, ip=f"{second}", **critical))
                         known.look(START + second)
                     known.tell(lambda second=second: START + second)
                 failed += known.counts.failed

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from acting import KEY, bodies, hook, lines, report
-from aiosmtpd.controller import Controller
+from acting import KEY, bodies, hook, lines, postman, report
 from test_cli import run
 
 from rms_flows.action.policy import COLUMNS
@@ -24,15 +23,6 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.split
 [DOCUMENT] = [text for kind, text in BLOCKS if kind == "yaml"]
 [PYTHON] = [text for kind, text in BLOCKS if kind == "python"]
 YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
-
-
-class Box:
-    def __init__(self):
-        self.got = []
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802  aiosmtpd's name
-        self.got.append(envelope.content)
-        return "250 taken"
 
 
 @pytest.fixture
@@ -60,19 +50,12 @@ def followed(tmp_path, monkeypatch, capsys):
 
 
 def test_its_commands_run(followed, tmp_path):
-    box = Controller(Box(), hostname="127.0.0.1", port=0)
-    box._trigger_server = lambda: None  # it would connect to port 0
-    box.start()
-    try:
-        with hook(410) as soc:
-            number = box.server.sockets[0].getsockname()[1]
-            text = DOCUMENT.replace("http://localhost:8731", soc.url).replace(
-                "localhost:8725", f"localhost:{number}"
-            )
-            Path("actions.yaml").write_text(text)
-            shown, planned, sent, again = [followed(command) for command in COMMANDS]
-    finally:
-        box.stop(no_assert=True)
+    with hook(410) as soc, postman() as mail:
+        text = DOCUMENT.replace("http://localhost:8731", soc.url).replace(
+            "localhost:8725", f"localhost:{mail.port}"
+        )
+        Path("actions.yaml").write_text(text)
+        shown, planned, sent, again = [followed(command) for command in COMMANDS]
     assert [code for code, *_ in (shown, planned, sent, again)] == [0, 0, 0, 0]
     assert "4 notifications, none of them sent" in shown[1]
     assert "3 reports: 2 inhibited" in shown[2]
@@ -80,7 +63,7 @@ def test_its_commands_run(followed, tmp_path):
     assert [one["receiver"] for one in wanted] == ["on-call", "soc", "on-call", "soc"]
     assert "3 new reports, 3 notifications sent, 2 inhibited, 1 notifications refused" in sent[2]
     assert "0 new reports, 1 notifications sent" in again[2]
-    assert (len(box.handler.got), len(bodies(soc))) == (2, 2)
+    assert (len(mail.handler.got), len(bodies(soc))) == (2, 2)
     names: dict = {}
     exec(PYTHON, names)  # noqa: S102  the page's own words
     (_, headers, body, _) = soc.got[-1]
