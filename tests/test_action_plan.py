@@ -170,7 +170,7 @@ def test_ids_are_of_what_is_told():
 
 def test_a_flood_is_cut_into_parts():
     found = plan([replace(ONE, id=f"{number:05}") for number in range(2 * MOST + 1)]).notifications
-    assert [len(one.reports) for one in found] == [MOST, MOST, 1]
+    assert sorted(len(one.reports) for one in found) == [1, MOST, MOST]
     assert len({one.id for one in found}) == 3
 
 

@@ -90,7 +90,7 @@ def test_it_ends_in_order_and_says_what_waits(followed, tmp_path):
             [*program, YESTERDAY.isoformat()], stderr=subprocess.PIPE, text=True, env={**os.environ}
         )
         try:
-            limit = time.monotonic() + 120
+            limit = time.monotonic() + 200
             while not soc.got and time.monotonic() < limit:
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
