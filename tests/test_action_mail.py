@@ -44,15 +44,15 @@ def box(server):
     return server.handler
 
 
-def mail(server, **others):
+def mail(one, **others):
     given = {
-        "server": f"localhost:{server.port}",
+        "server": f"localhost:{one.port}",
         "sender": "rms@example.org",
         "to": ("soc@example.org", "on-call@example.org"),
         "login": Login(user="rms", password=Secret(file="password")),
         "ca": "ca.pem",
     }
-    return Mail(Document(**{**given, **others}), server.folder, "actions.yaml: receivers[0].mail")
+    return Mail(Document(**{**given, **others}), one.folder, "actions.yaml: receivers[0].mail")
 
 
 def test_a_mail_arrives_by_tls_with_a_login(server, box):

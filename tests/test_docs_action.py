@@ -99,7 +99,7 @@ def test_it_ends_in_order_and_says_what_waits(followed, tmp_path):
             process.kill()
     assert process.returncode == 0
     assert "rms act: soc: notifications wait on disk: http://localhost" in said
-    assert re.search(r"3 new reports, 0 notifications sent, \d+ tries failed, waiting: soc 1", said)
+    assert re.search(r"3 new reports, 0 notifications sent, \d+ tries failed, waiting: soc 2", said)
     code, _, said = followed("rms act actions.yaml --in reports.ndjson --once --strict --json")
     assert code == 1
 
