@@ -64,6 +64,7 @@ def inhibitors(one, now, reports):
     ]
 
 
+FEW = settings(max_examples=40)
 ROUTES = [Timing("a", "soc", 5, 20, 60), Timing("b", "mail", 0, 0, 0), Timing("c", "soc", 30, 1, 90)]
 SIDES = st.builds(
     Side, rule=st.just("i"), equal=st.sampled_from(["", "x"]), both=st.just(value=False), within=st.just(15)
@@ -95,7 +96,7 @@ def told(notifications):
 ONE = Seen("a", 10, "p", ((ROUTES[0], "g"),))
 
 
-@settings(max_examples=60)
+@FEW
 @given(reports())
 @example([ONE, replace(ONE, id="b", time=11), replace(ONE, id="c", time=60)])
 def test_it_is_what_the_oracle_says(found):
@@ -105,7 +106,7 @@ def test_it_is_what_the_oracle_says(found):
     assert {*planned.fates} == fates
 
 
-@settings(max_examples=60)
+@FEW
 @given(reports(), st.lists(st.tuples(st.integers(0, 14), st.sampled_from([0, 1, 7, 40])), max_size=5))
 def test_one_by_one_gives_what_all_at_once_gives(found, looks):
     """Guards against a plan that depends on when it was looked at, also across restarts."""
@@ -123,6 +124,7 @@ def test_one_by_one_gives_what_all_at_once_gives(found, looks):
     assert sorted(fates) == sorted(whole.fates)
 
 
+@FEW
 @given(reports())
 def test_each_report_has_one_end_for_each_route(found):
     """Guards against a report that is lost, or told of twice."""
