@@ -42,30 +42,95 @@ class Span:
     rows: int
 
 
-def by_time(cluster: Cluster, search: Search, time: str, window: Window, *, local: bool) -> list[Part]:
-    """Divide a window into spans of time, for a stream one, and set apart what the server knows no time of.
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What is wanted of documents by their time.
 
     Args:
-        cluster: Who answers.
-        search: What to divide.
         time: Field of the time, a date in all indices.
         window: What is wanted; what has no time for the server may have one for a decoder.
         local: Stamps without a zone may not be UTC, which the server takes them for.
     """
-    inside = between(time, *bounds(window, local=local))
-    lacking = {"bool": {"must_not": {"exists": {"field": time}}}}
-    ends = {word: {word: {"field": time}} for word in ("min", "max")}
-    asked = {"inside": {"filter": inside, "aggs": ends}, "lacking": {"filter": lacking}}
-    known = _aggregated(cluster, search, asked)  # at once: a query may take the server long
-    rows, wanted = known["inside"]["doc_count"], narrowed(search, inside)
-    apart = Part(f"no {time}", known["lacking"]["doc_count"], replace(narrowed(search, lacking), order=None))
+
+    time: str
+    window: Window
+    local: bool
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """The clause that is true of documents in the window."""
+        return between(self.time, *bounds(self.window, local=self.local))
+
+    @property
+    def lacking(self) -> dict[str, Any]:
+        """The clause that is true of documents that the server knows no time of."""
+        return {"bool": {"must_not": {"exists": {"field": self.time}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many documents a search finds.
+
+    Args:
+        inside: Those of the window.
+        apart: Those that the server knows no time of.
+        first: The first time of the window, in milliseconds since 1970; None where there is none.
+        last: The last one.
+    """
+
+    inside: int
+    apart: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """All that would be read."""
+        return self.inside + self.apart
+
+
+def measured(
+    cluster: Cluster, search: Search, period: Period | None, patience: float | None = None
+) -> Extent:
+    """Count what a search finds in a period, and tell from when to when, by one question.
+
+    A question of many scans takes the server long, so it is not asked twice, to count and then to divide.
+
+    Raises:
+        RmsError: The cluster can't answer, or not within its patience (seconds).
+    """
+    if period is None:
+        said = cluster.call("POST", f"/{search.index}/_count", {"query": search.query}, patience=patience)
+        return Extent(int(said.json(dict)["count"]))
+    ends = {word: {word: {"field": period.time}} for word in ("min", "max")}
+    asked = {"inside": {"filter": period.inside, "aggs": ends}, "lacking": {"filter": period.lacking}}
+    known = _aggregated(cluster, search, asked, patience)
+    inside, apart = known["inside"], known["lacking"]["doc_count"]
+    first, last = (inside[word]["value"] for word in ("min", "max"))
+    if first is None:
+        return Extent(inside["doc_count"], apart)
+    return Extent(inside["doc_count"], apart, int(first), int(last))
+
+
+def by_time(cluster: Cluster, search: Search, period: Period, known: Extent) -> list[Part]:
+    """Divide a period into spans of time, for a stream one, and set apart what has no time.
+
+    Args:
+        cluster: Who answers.
+        search: What to divide.
+        period: Of what time.
+        known: How much of it there is.
+    """
+    wanted, lacking = narrowed(search, period.inside), narrowed(search, period.lacking)
+    apart = Part(f"no {period.time}", known.apart, replace(lacking, order=None))
     if search.order:  # positions count documents, and where spans end depends on all of them
-        return [Part("", rows, wanted), apart]
-    first, last = (known["inside"][word]["value"] for word in ("min", "max"))
-    whole = Span(0, 0, 0) if first is None else Span(int(first), int(last) + 1, rows)
+        return [Part("", known.inside, wanted), apart]
+    whole = Span(0, 0, 0)
+    if known.first is not None and known.last is not None:
+        whole = Span(known.first, known.last + 1, known.inside)
     found = [
-        Part(f"{one.start}-{one.end}", one.rows, narrowed(search, between(time, one.start, one.end)))
-        for one in _joined(_divided(cluster, wanted, time, whole))
+        Part(f"{one.start}-{one.end}", one.rows, narrowed(search, between(period.time, one.start, one.end)))
+        for one in _joined(_divided(cluster, wanted, period.time, whole))
     ]
     return [*found, apart]
 
@@ -102,9 +167,11 @@ def between(time: str, start: int | None, end: int | None) -> dict[str, Any]:
     return {"range": {time: {**ends, "format": "epoch_millis"}}}
 
 
-def _aggregated(cluster: Cluster, search: Search, aggregations: Mapping[str, Any]) -> dict[str, Any]:
+def _aggregated(
+    cluster: Cluster, search: Search, aggregations: Mapping[str, Any], patience: float | None = None
+) -> dict[str, Any]:
     body = {"size": 0, "track_total_hits": False, "query": search.query, "aggs": aggregations}
-    said = cluster.call("POST", f"/{search.index}/_search", body, WHOLE)
+    said = cluster.call("POST", f"/{search.index}/_search", body, WHOLE, patience=patience)
     found: dict[str, Any] = said.json(dict)["aggregations"]
     return found
 

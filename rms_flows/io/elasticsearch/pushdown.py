@@ -11,6 +11,8 @@ from typing import Final
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.narrow import ALL, Narrowing, Query, clauses, every, some
+from rms_flows.io.elasticsearch.pages import Search
+from rms_flows.io.elasticsearch.parts import Extent, Period, measured
 from rms_flows.schema import ENVELOPE, OPTIONAL_ENVELOPE
 from rms_flows.sigma.expression import Look
 
@@ -19,9 +21,6 @@ GIVEN: Final = frozenset(ENVELOPE) | frozenset(OPTIONAL_ENVELOPE) | {"host.geo.n
 
 WORTH: Final = 0.8
 """Share of the time from which on what was estimated may as well be slower."""
-
-_REFUSED: Final = frozenset({400, 413, 429, 500, 502, 503, 504})
-"""What a server says that can't answer, or not now: a question that is to save work is not asked again."""
 
 _SPARE: Final = {"bool": {"must_not": [{"ids": {"values": [f"spare {n}"]}} for n in range(16)]}}
 """Clauses in the place of those that a read adds, of a period and its parts: there is a limit for all."""
@@ -34,8 +33,8 @@ class Pushed:
     Args:
         query: The query; None asks for all documents.
         level: What it says: `rules`, `log sources`, or `nothing`.
-        found: Documents that it finds.
-        total: Documents that there are.
+        found: Documents of the period that it finds.
+        total: Documents of the period.
         rules: How many rules there are.
         loose: Those for which the query may find more than they do, by name.
         reasons: Field → why what is asked of it could not be said exactly.
@@ -52,24 +51,53 @@ class Pushed:
     notes: tuple[str, ...]
 
 
-def pushed(
-    cluster: Cluster, index: str, fields: IndexFields, looks: Sequence[Look] | str, cost: Cost
-) -> Pushed:
-    """Find the narrowest query that the server answers, and that saves enough.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How much there is, of all or of what a query finds.
 
     Args:
         cluster: Who answers.
         index: The index pattern.
-        fields: How its fields are indexed.
+        period: Of what time; None for all, where no date says when documents were.
+    """
+
+    cluster: Cluster
+    index: str
+    period: Period | None
+
+    def all(self) -> Extent:
+        """Count all; raises SourceError."""
+        return measured(self.cluster, Search(self.index), self.period)
+
+    def of(self, query: Query) -> Extent | None:
+        """Count what a query finds; None where the server can't answer it, or not now.
+
+        A question that is to save work is not asked again, and what else is wrong the read will tell.
+        """
+        try:
+            return measured(self.cluster, Search(self.index, [query, _SPARE]), self.period, patience=0)
+        except self.cluster.error:
+            return None
+
+
+def pushed(
+    question: Question, fields: IndexFields, looks: Sequence[Look] | str, cost: Cost
+) -> tuple[Pushed, Extent]:
+    """Find the narrowest query that the server answers, and that saves enough; and how much that finds.
+
+    Args:
+        question: Asks the server.
+        fields: How the index's fields are indexed.
         looks: What is looked for, or why every document matters.
         cost: What reading takes.
 
     Raises:
         SourceError: The cluster does not even tell how many documents there are.
     """
-    total = int(cluster.call("POST", f"/{index}/_count").json(dict)["count"])
+    whole = question.all()
+    total = whole.rows
     if isinstance(looks, str):
-        return Pushed(None, "nothing", total, total, 0, (), {}, (looks,))
+        return Pushed(None, "nothing", total, total, 0, (), {}, (looks,)), whole
     coarse, fine = Narrowing(fields), Narrowing(fields)
     by_rules, loose = _by_rules(fine, looks)
     levels = {
@@ -78,14 +106,15 @@ def pushed(
     }
     best = Pushed(None, "nothing", total, total, len(looks), loose, fine.reasons, ())
     notes = []
+    extent = whole
     least = cost.all(total)
     for level, query in levels.items():
         try:
-            found, least = _saving(cluster, index, query, total, cost, least)
-            best = replace(best, query=query, level=level, found=found)
+            extent, least = _saving(question, query, total, cost, least)
+            best = replace(best, query=query, level=level, found=extent.rows)
         except _NotWorthError as error:
             notes.append(f"by {level}: {error}")
-    return replace(best, notes=tuple(notes))
+    return replace(best, notes=tuple(notes)), extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +150,7 @@ class _NotWorthError(Exception):
     """A query does not save enough; says why."""
 
 
-def _saving(
-    cluster: Cluster, index: str, query: Query, total: int, cost: Cost, least: float
-) -> tuple[int, float]:
+def _saving(question: Question, query: Query, total: int, cost: Cost, least: float) -> tuple[Extent, float]:
     """Count what a query finds and tell what reading that takes.
 
     Raises:
@@ -134,12 +161,12 @@ def _saving(
     scans = sum(kind in {"wildcard", "regexp"} for kind, _ in clauses(query))
     if cost.ask(scans, total) > least:
         raise _NotWorthError(f"to look {scans:,} times at all texts of a field takes longer than to read")
-    found = _count(cluster, index, query)
+    found = question.of(query)
     if found is None:
         raise _NotWorthError("the server did not answer the query")
-    takes = cost.some(found, scans, total)
+    takes = cost.some(found.rows, scans, total)
     if takes > WORTH * least:
-        raise _NotWorthError(f"to find {found:,} of {total:,} documents takes as long as to read all")
+        raise _NotWorthError(f"to find {found.rows:,} of {total:,} documents takes as long as to read all")
     return found, takes
 
 
@@ -167,15 +194,3 @@ def _by_rules(narrowing: Narrowing, looks: Sequence[Look]) -> tuple[Query, tuple
 def _by_log_sources(narrowing: Narrowing, looks: Sequence[Look]) -> Query:
     routes = {look.route for look in looks}
     return some(ALL if route is None else narrowing.bounds(route).over for route in routes)
-
-
-def _count(cluster: Cluster, index: str, query: Query) -> int | None:
-    """Count what a query finds; None where the server can't answer it."""
-    body = {"query": {"bool": {"filter": [query, _SPARE]}}}
-    try:
-        said = cluster.call("POST", f"/{index}/_count", body, accept=_REFUSED, patience=0)
-    except cluster.error:  # it takes too long, say: the read will tell what is wrong
-        return None
-    counted = said.json(dict) if said.status not in _REFUSED else {}
-    failed = counted.get("_shards", {}).get("failed", 0)
-    return None if failed or not counted else int(counted["count"])

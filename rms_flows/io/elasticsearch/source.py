@@ -19,8 +19,8 @@ from rms_flows.io.elasticsearch.fields import Fields, read
 from rms_flows.io.elasticsearch.hits import Page, hits, page
 from rms_flows.io.elasticsearch.index_fields import IndexFields
 from rms_flows.io.elasticsearch.pages import BYTES, MOST, WHOLE, Search, pages
-from rms_flows.io.elasticsearch.parts import Part, by_index, by_time
-from rms_flows.io.elasticsearch.pushdown import GIVEN, Cost, Pushed, pushed
+from rms_flows.io.elasticsearch.parts import Extent, Part, Period, by_index, by_time, narrowed
+from rms_flows.io.elasticsearch.pushdown import GIVEN, Cost, Pushed, Question, pushed
 from rms_flows.io.elasticsearch.tail import tail
 
 _SAMPLE: Final = 100
@@ -72,22 +72,17 @@ class ElasticsearchSource:
         sample = self._sample(cluster)
         known = self._format(sample, archived=fields.archived)
         time = self._time(fields, known, ordered=request.ordered)
-        query = None
-        if request.looks_for is not None and not request.ordered:
-            query = self._pushed(cluster, mappings, sample, request).query
         search = Search(
             self.address.index,
-            [] if query is None else [query],
             order=time if request.ordered else None,
             nanoseconds=time is not None and fields.nanoseconds(time),
         )
-        if self.endless:
-            parts = [Part("", 1, search)]
-        elif time is None:
-            parts = by_index(cluster, search)
-        else:
-            local = not fields.archived and self.options.timezone is not None
-            parts = by_time(cluster, search, time, request.window, local=local)
+        parts = [Part("", 1, search)]
+        if not self.endless:
+            period = self._period(fields, time, request)
+            plan, extent = self._pushed(cluster, mappings, sample, request, period)
+            search = search if plan.query is None else narrowed(search, plan.query)
+            parts = by_index(cluster, search) if period is None else by_time(cluster, search, period, extent)
         mean = _mean(sample)
         return [self._fragment(part, known, mean, archived=fields.archived) for part in parts if part.rows]
 
@@ -95,21 +90,35 @@ class ElasticsearchSource:
         """Tell which documents are asked for, and what that saves; raises SourceError."""
         cluster = self._cluster()
         cluster.check()
-        return self._pushed(cluster, self._mappings(cluster), self._sample(cluster), request)
+        mappings, sample = self._mappings(cluster), self._sample(cluster)
+        fields = read(mappings, self.uri)
+        time = self._time(fields, self._format(sample, archived=fields.archived), ordered=request.ordered)
+        return self._pushed(cluster, mappings, sample, request, self._period(fields, time, request))[0]
+
+    def _period(self, fields: Fields, time: str | None, request: Request) -> Period | None:
+        if time is None:
+            return None
+        return Period(time, request.window, not fields.archived and self.options.timezone is not None)
 
     def _pushed(
-        self, cluster: Cluster, mappings: _Mappings, sample: Sequence[bytes], request: Request
-    ) -> Pushed:
+        self,
+        cluster: Cluster,
+        mappings: _Mappings,
+        sample: Sequence[bytes],
+        request: Request,
+        period: Period | None,
+    ) -> tuple[Pushed, Extent]:
         archived = read(mappings, self.uri).archived
         known = self._format(sample, archived=archived)
         given = GIVEN if self.options.dataset or not archived else GIVEN - {"event.dataset"}
-        looks = request.looks_for() if request.looks_for is not None else None
+        looks = request.looks_for() if request.looks_for is not None and not request.ordered else None
         why = "every event matters to the flow" if looks is None else ""
         if not archived and known.name != "json":
             why = f"the decoder of {known.name} gives fields that documents don't have"
         fields = IndexFields(tuple(one["mappings"] for one in mappings.values()), archived, given)
         mean = _mean(sample)
-        return pushed(cluster, self.address.index, fields, why or looks or (), Cost(mean, _page(mean)))
+        question = Question(cluster, self.address.index, period)
+        return pushed(question, fields, why or looks or (), Cost(mean, _page(mean)))
 
     def columns(self) -> frozenset[str] | None:
         """Name the fields that documents of ours have; None for others, or where a mapping does not say."""
