@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rms_flows.errors import DocumentError
+from rms_flows.io.secret import secret, text
 
 PREFIX: Final = "RMS_ELASTICSEARCH_"
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -24,7 +24,11 @@ def login(url: str) -> dict[str, Any]:
         DocumentError: They contradict each other, a file can't be read, or they would cross a network in
             plain text.
     """
-    key, user, password = _secret("API_KEY"), os.environ.get(f"{PREFIX}USER"), _secret("PASSWORD")
+    key, user, password = (
+        secret(f"{PREFIX}API_KEY"),
+        os.environ.get(f"{PREFIX}USER"),
+        secret(f"{PREFIX}PASSWORD"),
+    )
     known: dict[str, Any] = {}
     if key and (user or password):
         raise DocumentError(
@@ -48,27 +52,6 @@ def login(url: str) -> dict[str, Any]:
             remedy="write elasticsearch+https://, or unset the login",
         )
     if parts.scheme == "https" and (authority := os.environ.get(f"{PREFIX}CA")):
-        _read(authority, f"{PREFIX}CA")
+        text(authority, f"{PREFIX}CA")
         known["ca_certs"] = authority
     return known
-
-
-def _secret(name: str) -> str | None:
-    """Give a secret that the environment holds, or the text of the file that it names."""
-    value, path = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
-    if value and path:
-        raise DocumentError(
-            "there are a value and a file", where=PREFIX + name, remedy=f"unset it, or {PREFIX}{name}_FILE"
-        )
-    return _read(path, f"{PREFIX}{name}_FILE") if path else value
-
-
-def _read(path: str, variable: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(
-            f"{path} can't be read ({getattr(error, 'strerror', None) or 'no text'})",
-            where=variable,
-            remedy="name a file that this user may read",
-        ) from None
