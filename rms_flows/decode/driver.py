@@ -178,7 +178,7 @@ class Inlet:
             unsure=parsed.unsure,
             bytes=frame.size,
         )
-        rows = self._rows(frame, parsed, places[record], counts)
+        rows, record = self._rows(frame, parsed, places[record], counts)
         counts.rows = rows.num_rows
         if not counts.balanced():
             raise DecodeError(
@@ -189,9 +189,12 @@ class Inlet:
         dead = self._dead(frame, failures)
         self._number += len(frame.records) + len(frame.torn)
         reasons = Counter(f.kind for f in failures) + Counter(torn.kind for torn in frame.torn)
-        return Decoded(rows, dead, counts, reasons, record=None if frame.origins is None else places[record])
+        return Decoded(rows, dead, counts, reasons, record=None if frame.origins is None else record)
 
-    def _rows(self, frame: Frame, parsed: Parsed, record: np.ndarray, counts: Counts) -> pa.RecordBatch:
+    def _rows(
+        self, frame: Frame, parsed: Parsed, record: np.ndarray, counts: Counts
+    ) -> tuple[pa.RecordBatch, np.ndarray]:
+        """Make a batch; give the record that each row came of, too."""
         columns = dict(parsed.columns)
         ids, kept = self._identify(frame, columns.pop("event.id", None), record, counts)
         kinds = {name: of for name, of in parsed.kinds.items() if name in columns}
@@ -219,20 +222,20 @@ class Inlet:
             made[MISFIT] = _filled(typed.misfits, made.get(MISFIT))
         batch = pa.RecordBatch.from_pydict(made)
         if kept is not None:
-            batch = batch.filter(pa.array(kept))
+            batch, record = batch.filter(pa.array(kept)), record[kept]
         if MISFIT in made:
             counts.misfits = batch.num_rows - batch[MISFIT].null_count
-        return batch
+        return batch, record
 
     def _identify(
         self, frame: Frame, own: pa.Array | None, record: np.ndarray, counts: Counts
     ) -> tuple[pa.Array, np.ndarray | None]:
         """Give ids and, where there are duplicates, which rows to keep."""
-        if frame.origins is not None:  # one of each there is, whatever came before
+        if frame.origins is not None and not frame.lasting:  # one of each there is, whatever came before
             lacking = own is None or own.null_count
             made = identity.named(frame.origins, record, frame.ingested) if lacking else own
             return (made if own is None else pc.coalesce(own, made)), None
-        made = self._made(frame, record)
+        made = self._made(frame, record) if frame.origins is None else identity.named(frame.origins, record)
         if own is None or own.null_count == len(own):
             return made, None
         kept = np.ones(len(record), np.bool_)

@@ -68,6 +68,7 @@ class Frame:
         origins: Strings, shape (records + torn,): where each lies, if that is told by a name of its own, as
             of a document in an index; no two are the same. None where a record is known by its place.
         ingested: timestamp[us, UTC], the same shape: when each reached us, where that is told of each.
+        lasting: What an origin names is the same for ever, whenever it reaches us.
     """
 
     records: Records
@@ -76,6 +77,7 @@ class Frame:
     size: int = 0
     origins: pa.StringArray | None = None
     ingested: pa.Array | None = None
+    lasting: bool = False
 
     @property
     def offsets(self) -> np.ndarray:
