@@ -24,7 +24,7 @@ from rms_flows.beam import account
 from rms_flows.beam.ledger import Ledger
 from rms_flows.errors import FlowError
 from rms_flows.io.contract import Log
-from rms_flows.io.line import Taken
+from rms_flows.io.line import DOUBTS, Taken
 from rms_flows.io.live import Reading, letters
 
 _MARK: Final = b"rms.mark"
@@ -261,6 +261,9 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
                 self._counters["ends"].inc()
                 return
             live.ledger.write_when_due()
+            for word, count in taken.counts.items():
+                if not (taken.warm and word in DOUBTS):  # those were counted before
+                    Count(self._run, account.source(taken.source), word).inc(count)
             if taken.new:
                 if not tracker.try_claim(live.number):
                     raise RuntimeError("a reader was split")
@@ -278,8 +281,6 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         if not taken.warm:
             Count(self._run, stage, "rows").inc(taken.rows.num_rows)
             Count(self._run, stage, "late").inc(taken.late.num_rows)
-            for word, count in taken.doubts.items():
-                Count(self._run, stage, word).inc(count)
         yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
         yield TaggedOutput(stage, marked(taken.rows, mark))
 

@@ -32,6 +32,10 @@ class SourceSeen:
             not known.
         settled: Seconds since 1970 up to which its time is settled; None before there is any, and at its end.
         warming: Whether it still reads again what was acknowledged before the start.
+        trouble: Why nothing can be had from it at the moment; None where it can.
+        answered: Questions that a server answered; 0 where none is polled.
+        failed: Those that it didn't.
+        repeated: Records in its answers that had come before.
     """
 
     rows: int
@@ -39,6 +43,10 @@ class SourceSeen:
     left: int | None
     settled: float | None
     warming: bool
+    trouble: str | None = None
+    answered: int = 0
+    failed: int = 0
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +101,9 @@ class Seen:
         """Say why what it tells is not yet up to date with where it was; None where it is."""
         if self.stopping:
             return "it was told to stop"
+        troubles = [f"{name}: {one.trouble}" for name, one in self.sources.items() if one.trouble]
         warming = [name for name, one in self.sources.items() if one.warming]
-        return self.ill or (f"warming up: {', '.join(warming)}" if warming else None)
+        return self.ill or "; ".join(troubles) or (f"warming up: {', '.join(warming)}" if warming else None)
 
 
 def seen(live: Live) -> Seen:
@@ -113,6 +122,8 @@ def seen(live: Live) -> Seen:
                 line.left,
                 None if line.settled in {NOT_BEGUN, ENDED} else line.settled / 1e6,
                 line.warming,
+                line.trouble,
+                *(of(account.source(name), word) for word in ("answered", "failed", "duplicates")),
             )
             for name, line in lines.items()
         },

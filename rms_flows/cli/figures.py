@@ -34,7 +34,16 @@ LOOPBACK = "127.0.0.1"
 _PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
 
 
-_COUNTERS = {"events", "late_events", "reports", "sink_rows", "dead_letters"}
+_COUNTERS = {
+    "events",
+    "late_events",
+    "reports",
+    "sink_rows",
+    "dead_letters",
+    "polls",
+    "failed_polls",
+    "repeated_records",
+}
 """What only grows while a stream runs; the others are as they are at a moment."""
 
 
@@ -91,6 +100,17 @@ class Figures(Collector):
                 "Time up to which all events have come.",
                 "source",
                 {name: one.settled for name, one in of},
+            ),
+            "polls": (
+                "Questions that a server answered.",
+                "source",
+                {name: one.answered for name, one in of},
+            ),
+            "failed_polls": ("Questions that it didn't.", "source", {name: one.failed for name, one in of}),
+            "repeated_records": (
+                "Records in its answers that had come before.",
+                "source",
+                {name: one.repeated for name, one in of},
             ),
         }
         for name, (words, value) in whole.items():

@@ -28,6 +28,8 @@ rms stream smart-home.yaml --source 'backend-auth=follow:elasticsearch://es1/fil
 
 rms stream smart-home.yaml --source 'backend-auth=kafka://broker:9092/auth?year=2026' --from latest
 
+rms stream smart-home.yaml --source 'honeypot=https://honeypot.example/api/events'
+
 rms stream smart-home.yaml --metrics 9464 --log json
 
 rms stream smart-home.yaml --engine flink --job-server localhost:8099 --flink-rest http://localhost:8081
@@ -128,6 +130,10 @@ def stream(
         rows = sum(counts.get("rows", 0) for counts in done.sources.values())
         late = sum(counts.get("late", 0) for counts in done.sources.values())
         typer.echo(f"{rows:,} events in {done.seconds:.1f} s" + (f", {late:,} too late" * bool(late)))
+        for name, counts in done.sources.items():
+            if asked := counts.get("answered", 0) + counts.get("failed", 0):
+                failed, again = counts.get("failed", 0), counts.get("duplicates", 0)
+                typer.echo(f"{name}: {asked:,} polls, {failed:,} failed, {again:,} records came again")
         for name, count in done.sinks.items():
             typer.echo(f"{name}: {count:,} rows appended")
         if done.dead_letters:

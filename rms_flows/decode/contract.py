@@ -175,6 +175,25 @@ class Counts:
         return self.framed + self.extra == self.rows + self.dead + self.duplicates + self.blank
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a source that asks a server says of its questions since the batch before.
+
+    Args:
+        answered: How many were.
+        failed: How many were not.
+        silent: Seconds without an event that the answers vouch for: while nobody answers, nobody knows.
+        trouble: Why the last question had no answer; None where it had one.
+        whole: All that there was has come.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    silent: float = 0.0
+    trouble: str | None = None
+    whole: bool = False
+
+
 @dataclass(slots=True)
 class Decoded:
     """One batch of observations with what could not become one."""
@@ -186,6 +205,7 @@ class Decoded:
     place: int | None = None  # microseconds: a reader that begins with events from there on misses nothing
     record: np.ndarray | None = None  # shape (rows,): of the frame, where its records have names
     guessed: str | None = None  # on an input's first batch: its format, if that was guessed from content
+    asked: Asked | None = None  # where a server is asked again and again
 
 
 _NO_ROWS: Final = pa.RecordBatch.from_pylist([], pa.schema(list(ENVELOPE.items())))

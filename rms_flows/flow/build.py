@@ -21,8 +21,9 @@ from rms_flows.flow.confirmed import Probed, Sources, behind, probed_by
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Late, Request, Sink, Window
+from rms_flows.io.poll.address import Polled
 from rms_flows.io.spill import Spill
-from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
+from rms_flows.model import Orchestrator, Poll, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
 from rms_flows.report.build import EVENT_COLUMNS
@@ -99,7 +100,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     dead_letters = _dead_letters(flow, data_folder, choices)
     beside = _on_disk(dead_letters)
     return Plan(
-        sources=_opened(flow, data_folder, choices, requests, probed),
+        sources=_opened(flow, (folder, data_folder), choices, requests, probed),
         processors=tuple(replace(stage, window=windows[stage.id]) for stage in processors),
         sinks=tuple(SinkStage(one.id, one.inputs, _sink(one, data_folder, choices)) for one in flow.sinks),
         dead_letters=dead_letters,
@@ -209,7 +210,7 @@ def _within_sight(flow: Orchestrator, steps: Mapping[str, Step]) -> None:
 
 def _opened(
     flow: Orchestrator,
-    folder: Path,
+    folders: tuple[Path, Path],
     choices: Choices,
     requests: Mapping[str, Request],
     probed: Probed,
@@ -217,13 +218,19 @@ def _opened(
     """Open the places of all sources."""
     group = f"rms.{flow.orchestrator}"
     return tuple(
-        _source(one, folder, choices, requests[one.id], group, probed.get(one.id)) for one in flow.sources
+        _source(one, folders, choices, requests[one.id], group, probed.get(one.id)) for one in flow.sources
     )
 
 
 def _source(
-    source: Source, folder: Path, choices: Choices, request: Request, group: str, probes: Confirmed | None
+    source: Source,
+    folders: tuple[Path, Path],
+    choices: Choices,
+    request: Request,
+    group: str,
+    probes: Confirmed | None,
 ) -> SourceStage:
+    """Open a source; the folders are the document's and that of the data."""
     chosen = choices.sources.get(source.id)
     place = chosen or (source.live if choices.endless else None) or source.archive
     if place is None:
@@ -233,11 +240,12 @@ def _source(
         )
     opened = open_source(
         place,
-        base=Path() if chosen else folder,
+        base=Path() if chosen else folders[1],
         options=replace(_options(source), probes=probes),
         confined=not chosen,
         endless=choices.endless,
         group=f"{group}.{source.id}",
+        polled=Polled(source.poll or Poll(), folders[0]),
     )
     lateness = microseconds(source.lateness)
     idle = microseconds(source.idle) if opened.endless else None

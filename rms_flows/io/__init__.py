@@ -20,6 +20,9 @@ from rms_flows.io.lines import lines, reports_as
 from rms_flows.io.ndjson_sink import NdjsonSink
 from rms_flows.io.parquet_sink import ParquetSink
 from rms_flows.io.parquet_source import ParquetSource
+from rms_flows.io.poll.address import SCHEMES, Polled
+from rms_flows.io.poll.address import address as polled_address
+from rms_flows.io.poll.source import PollSource
 
 __all__ = ["open_sink", "open_source"]
 
@@ -37,21 +40,27 @@ def open_source(
     confined: bool = False,
     endless: bool = False,
     group: str = "rms",
+    polled: Polled | None = None,
 ) -> Source:
     """Open what a URI names for reading; nothing is read yet.
 
     Args:
         uri: `[file:]PATH`, `parquet:FOLDER`, `elasticsearch://HOST/INDEX`, `kafka://HOST/TOPIC`,
-            `dead-letters:PATH`, `follow:PATH` or `follow:elasticsearch://HOST/INDEX`; options after a `?`.
+            `dead-letters:PATH`, `follow:PATH` or `follow:elasticsearch://HOST/INDEX`; options after a `?`. Or
+            `http[s]://HOST/PATH`, where the `?` is the server's, and options come after a `#`.
         base: Where relative paths begin.
         options: How to decode; the URI's own options go before these.
         confined: The path can't leave `base`.
         endless: It may be one that never ends.
         group: Under which a stream over Kafka commits.
+        polled: How a server is asked.
 
     Raises:
         DocumentError: The URI is none, or its scheme has no adapter.
     """
+    if uri.startswith(SCHEMES):
+        place, read, how = polled_address(uri, options or Options(), polled or Polled())
+        return PollSource(place, read, how, endless)
     followed = uri.startswith("follow:")
     address = uris.split(uri.removeprefix("follow:"), base, confined=confined)
     known = uris.options(address, options or Options())
@@ -82,7 +91,8 @@ def open_source(
     raise DocumentError(
         f"nothing can read {address.scheme!r}",
         where=uri,
-        remedy="there are file:, parquet:, elasticsearch:, kafka:, dead-letters: and, for streams, follow:",
+        remedy="there are file:, parquet:, elasticsearch:, kafka:, http:, https:, dead-letters: and, for "
+        "streams, follow:",
     )
 
 
@@ -101,7 +111,7 @@ def _followed(uri: str, address: uris.Address, known: Options, *, endless: bool)
     raise DocumentError(
         f"{address.scheme!r} can't be followed",
         where=uri,
-        remedy="a file of lines can, and elasticsearch://HOST/INDEX",
+        remedy="a file of lines can, and elasticsearch://HOST/INDEX; kafka:, http: and https: go without it",
     )
 
 

@@ -25,6 +25,9 @@ BEAT: Final = 500_000
 """Microseconds of event time by which an idle source has to be settled further for it to be told."""
 
 
+DOUBTS: Final = ("conflicts", "unsure")
+"""Of `decode.contract.Counts` what tells of trust."""
+
 NO_ROWS: Final = pa.RecordBatch.from_pydict({"@timestamp": pa.array([], pa.timestamp("us", "UTC"))})
 
 
@@ -71,7 +74,8 @@ class Taken:
         latest: Time of the last event of the source so far.
         warm: Whether it was acknowledged before.
         new: Whether it says anything: there are rows, dead letters, the end, or more is settled.
-        doubts: Of `decode.contract.Counts` what tells of trust, since the last batch: `conflicts`, `unsure`.
+        counts: What else there is to count since the last batch, by its word in the account: what tells of
+            trust (`doubts`), and of a server that is polled `answered`, `failed` and `duplicates`.
     """
 
     source: str
@@ -83,12 +87,12 @@ class Taken:
     latest: int
     warm: bool
     new: bool = True
-    doubts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def doubts(counts: Counts) -> Counter[str]:
-    """Give the counts of what was decoded that tell of trust, see `Taken.doubts`."""
-    return Counter(conflicts=counts.conflicts, unsure=counts.unsure)
+    """Give the counts of what was decoded that tell of trust."""
+    return Counter({word: getattr(counts, word) for word in DOUBTS})
 
 
 class Line(Protocol):
@@ -100,6 +104,7 @@ class Line(Protocol):
         latest: Time of the last event.
         again: When to ask it next, by the monotonic clock.
         left: What lies there and was not read, as far as is known; None where nothing is.
+        trouble: Why nothing can be had from it at the moment; None where it can.
     """
 
     feed: Feed
@@ -107,6 +112,7 @@ class Line(Protocol):
     latest: int
     again: float
     left: int | None
+    trouble: str | None
 
     @property
     def warming(self) -> bool:

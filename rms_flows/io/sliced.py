@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from rms_flows.decode.contract import Decoded
 from rms_flows.errors import SourceError
 from rms_flows.io.line import BEAT, ENDED, HELD_UP, NO_ROWS, Feed, Taken, doubts, too_late
 from rms_flows.io.position import NOT_BEGUN, Position
@@ -33,15 +34,17 @@ class Sliced:
         self.latest = NOT_BEGUN
         self.again = 0.0  # when to ask it next, by the monotonic clock
         self.left: int | None = None
+        self.trouble: str | None = None
         self.quiet = 0  # microseconds without an event
         self._asked = time.monotonic()
+        self._silent: float | None = None  # seconds that a server vouches for, where one is asked
+        self._counts: Counter[str] = Counter()
         self._told = NOT_BEGUN
         self._rows = rows
         assert isinstance(feed.start, Position)  # noqa: S101  it is of this kind of source
         assert isinstance(feed.committed, Position)  # noqa: S101
         self._start, self._committed = feed.start, feed.committed
         self._position = feed.start
-        self._doubts: Counter[str] = Counter()
         self._slices = self._sliced()
 
     @property
@@ -86,13 +89,26 @@ class Sliced:
             self._told = self.settled
         at = self._position
         warm = self.settled != ENDED and at <= self._committed
-        told, self._doubts = self._doubts, Counter()
-        return Taken(self.feed.id, rows, late, dead, at, self.settled, self.latest, warm, new, told)
+        counts, self._counts = self._counts, Counter()
+        return Taken(self.feed.id, rows, late, dead, at, self.settled, self.latest, warm, new, counts)
+
+    def _note(self, decoded: Decoded) -> None:
+        """Note what is counted besides rows, and what a server was asked."""
+        self._counts += doubts(decoded.counts)
+        if (asked := decoded.asked) is None:
+            return
+        self.trouble, self._silent = asked.trouble, asked.silent
+        self._counts += Counter(
+            answered=asked.answered, failed=asked.failed, duplicates=decoded.counts.duplicates
+        )
 
     def _listen(self, rows: int, *, silent: bool) -> None:
-        """Count how long it has been without an event."""
+        """Count how long it has been without an event; of a server that is asked, what its answers say."""
         now = time.monotonic()
-        self.quiet = 0 if rows else self.quiet + int(min(now - self._asked, HELD_UP) * 1_000_000)
+        passed = min(now - self._asked, HELD_UP)
+        if self._silent is not None:
+            passed, self._silent = self._silent, 0.0
+        self.quiet = 0 if rows else self.quiet + int(passed * 1_000_000)
         self._asked = now
         self.again = now + _POLL if silent else 0.0
 
@@ -117,9 +133,11 @@ class Sliced:
         for number in range(self._start.fragment, len(fragments)):
             row, dead = 0, 0
             for decoded in self.feed.source.read(fragments[number], request):
-                self._doubts += doubts(decoded.counts)
+                self._note(decoded)
                 if decoded.place is not None:
                     yield from self._placed(decoded.rows, decoded.dead, decoded.place)
+                    if decoded.asked is not None and decoded.asked.whole:
+                        yield from self._warmed()
                     continue
                 first, last = row, row + decoded.rows.num_rows
                 while row < last:
@@ -162,6 +180,11 @@ class Sliced:
             yield rows.slice(0, 0), dead, self._next(place, whole=True, told=False)
         if not (len(stamps) or dead.num_rows):
             yield NO_ROWS, None, self._position
+
+    def _warmed(self) -> Iterator[tuple[pa.RecordBatch, None, Position]]:
+        """Go on from where the stream was, where all before that has come: something new may take long."""
+        if Position() < self._committed and self._position <= self._committed:
+            yield NO_ROWS, None, replace(self._committed, dead=self._committed.dead + 1)
 
     def _next(self, place: int, *, whole: bool, told: bool) -> Position:
         """Give the position behind a batch; not that of the place before all that came with it is there."""

@@ -24,6 +24,7 @@ from rms_flows.model.orchestrator import (
     expand,
     microseconds,
 )
+from rms_flows.model.poll import Poll
 from rms_flows.model.read import MAX_SIZE, load, load_orchestrator, parse
 from rms_flows.model.routes import Route, RouteTable
 from rms_flows.model.truth import Incident, Truth
@@ -39,6 +40,7 @@ __all__ = [
     "Key",
     "Orchestrator",
     "Parameter",
+    "Poll",
     "ProcessorDefinition",
     "ProcessorEntry",
     "Route",

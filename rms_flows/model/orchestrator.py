@@ -18,6 +18,7 @@ from rms_flows.model.documents import (
     ProcessorOrchestrator,
     Trust,
 )
+from rms_flows.model.poll import DURATION, Poll
 
 Id = str
 
@@ -62,19 +63,20 @@ class Source(Document):
     )
     lateness: str = Field(
         default="30s",
-        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        pattern=DURATION,
         description="How far behind the latest event one may come, such as 30s; later ones are late.",
     )
     idle: str = Field(
         default="1m",
-        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        pattern=DURATION,
         description="In a stream: how long without an event until the others don't wait for it.",
     )
     max_ahead: str = Field(
         default="5m",
-        pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$",
+        pattern=DURATION,
         description="How far ahead of its reception, where that is known, the time of an event may be.",
     )
+    poll: Poll | None = Field(default=None, description="How a server is asked (http:, https:).")
     location: Location | None = None
     trust: Trust | None = None
     probes: str | None = Field(
@@ -88,6 +90,15 @@ class Source(Document):
         default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"
     )
     unknown: Policy = Field(default="annotate", description=f"Events of a probe never confirmed: {_POLICIES}")
+
+    @model_validator(mode="after")
+    def _asked(self) -> Self:
+        places = [place for place in (self.live, self.archive) if place is not None]
+        if self.poll and places and not any(place.startswith(("http://", "https://")) for place in places):
+            raise ValueError(
+                "poll says how a server is asked, and neither live nor archive is http: or https:"
+            )
+        return self
 
     @field_validator("timezone")
     @classmethod

@@ -83,6 +83,7 @@ class KafkaLine:
         self.latest = NOT_BEGUN
         self.again = 0.0
         self.left: int | None = None
+        self.trouble: str | None = None
         self._source = source
         self._rows = rows
         self._told = NOT_BEGUN
