@@ -15,8 +15,6 @@ from rms_flows.model.poll import SECRET, Next
 
 SCHEMES: Final = ("http://", "https://")
 _PORTS: Final = {"http": 80, "https": 443}
-_OURS: Final = ("records", "link")
-"""Of `Poll`, what can be said behind the #: where records and the next page are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +80,17 @@ def address(uri: str, options: Options, polled: Polled) -> tuple[Address, Option
     poll = polled.poll
     own = [poll.cursor.parameter, poll.cursor.until] if poll.cursor else []
     own += [poll.next.parameter] if poll.next else []
-    if twice := sorted(set(own) & set(names) - {None}):
+    if twice := [name for name in names if name in own]:
         raise DocumentError(
             f"the parameter {twice[0]} is set by poll:", where=whole, remedy="take it out of the URI"
         )
     given = dict(parse_qsl(said, keep_blank_values=True))
-    ours = {name: given.pop(name) for name in _OURS if name in given}
+    path, link = given.pop("records", ""), given.pop("link", "")
     known = uris.options(uris.Address(uri, parts.scheme, whole, given), options)
-    poll = poll.model_copy(update=_update(ours))
+    poll = poll.model_copy(
+        update=({"records": path} if path else {}) | ({"next": Next(link=link)} if link else {})
+    )
     return Address(urlunsplit(parts._replace(path=parts.path or "/"))), known, Polled(poll, polled.folder)
-
-
-def _update(ours: dict[str, str]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    if ours.get("records"):
-        found["records"] = ours["records"]
-    if ours.get("link"):
-        found["next"] = Next(link=ours["link"])
-    return found
 
 
 def with_parameters(url: str, parameters: dict[str, str]) -> str:

@@ -112,9 +112,10 @@ class Inflow:
         torn = [Torn(0, record, "too-long", reason) for record in found if len(record) > most]
         decoded = inlet.take(self._frame(kept, torn, received))
         decoded = replace(decoded, guessed=guessed)
-        which = np.unique(decoded.record) if decoded.record is not None else np.empty(0, np.int64)
+        assert decoded.record is not None  # noqa: S101  its frame has names
+        which, of = np.unique(decoded.record, return_inverse=True)
         chosen = [kept[place] for place in which.tolist()]
-        values = self._values(decoded, chosen, which)
+        values = self._values(decoded, chosen, of)
         cursor = self._source.polled.poll.cursor
         if cursor is not None and chosen and all(value is None for value in values):
             raise PollError(
@@ -149,7 +150,8 @@ class Inflow:
             lasting=True,
         )
 
-    def _values(self, decoded: Decoded, chosen: Sequence[bytes], which: np.ndarray) -> Sequence[int | None]:
+    def _values(self, decoded: Decoded, chosen: Sequence[bytes], of: np.ndarray) -> Sequence[int | None]:
+        """Read the cursor of records; `of` is the one that each row came of, shape (rows,)."""
         known = self._source.polled.poll.cursor
         if known is None or not chosen:
             return [None] * len(chosen)
@@ -158,9 +160,8 @@ class Inflow:
             return [
                 number if has else None for number, has in zip(numbers.tolist(), there.tolist(), strict=True)
             ]
-        latest = np.full(len(which), np.iinfo(np.int64).min)
-        stamps = decoded.rows.column("@timestamp").cast(pa.int64()).to_numpy()
-        np.maximum.at(latest, np.searchsorted(which, decoded.record), stamps)
+        latest = np.full(len(chosen), np.iinfo(np.int64).min)
+        np.maximum.at(latest, of, decoded.rows.column("@timestamp").cast(pa.int64()).to_numpy())
         times: list[int | None] = latest.tolist()
         return times
 

@@ -44,7 +44,7 @@ def pause(failures: int) -> float:
     Args:
         failures: How often it failed.
     """
-    longest = min(LONGEST_PAUSE, PAUSE * 2 ** min(failures - 1, 16))
+    longest = min(LONGEST_PAUSE, PAUSE * 2.0 ** min(failures - 1, 16))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret
 
 
