@@ -45,5 +45,14 @@ def test_its_commands_run(tmp_path):
 
 def test_it_names_all_roles_and_options():
     assert [role for role in ROLES if f"`{role}`" not in PAGE] == []
-    for option in ("--host", "--port", "--out", "--tokens", "--tls-certificate", "--tls-key", "--client-ca"):
+    for option in (
+        "--host",
+        "--port",
+        "--out",
+        "--tokens",
+        "--tls-certificate",
+        "--tls-key",
+        "--client-ca",
+        "--refuse-forged",
+    ):
         assert option in PAGE
