@@ -180,9 +180,9 @@ def registry(tmp_path):
 
 def test_a_registry_without_probes(tmp_path):
     with pytest.raises(
-        DocumentError, match="the registry has no DataSourceManifest; name the folder that `rms reg"
+        DocumentError, match="the registry has no DataSourceManifest; name the place that `rms reg"
     ):
-        probes(tmp_path)
+        probes(str(tmp_path))
 
 
 FLOW = """

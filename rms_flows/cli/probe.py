@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rms_flows.cli import options
+from rms_flows.errors import DocumentError
+
 app = typer.Typer(
     help="Observe a machine and send signed envelopes, from a small gateway.",
     epilog="Examples:\n\n"
@@ -41,7 +44,7 @@ def run(
         ),
     ],
     folder: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--registry", help="The folder that keeps the manifest; paths in it begin here."),
     ] = None,
 ) -> None:
@@ -59,8 +62,14 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     if folder is None:
         probe = Probe(from_file(Path(manifest)), manifest, Path(manifest).parent)
+    elif "://" in folder:
+        raise DocumentError(
+            "a probe is told what to do by a folder or a file: it has no client of Elasticsearch",
+            where=folder,
+            remedy="name a folder with --registry, or the manifest's file without it",
+        )
     else:
-        probe = Probe(from_registry(folder, manifest), f"{folder}: {manifest}", Path())
+        probe = Probe(from_registry(Path(folder), manifest), f"{folder}: {manifest}", Path())
     probe.run(stop)
 
 
@@ -74,10 +83,7 @@ def verify(
         list[Path] | None,
         typer.Option("--manifest", metavar="FILE", help="Of a probe, with its public key in `trust`."),
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--registry", envvar="RMS_REGISTRY", help="The folder that keeps the manifests."),
-    ] = None,
+    registry: Annotated[str | None, options.PLACE] = None,
     skew: Annotated[float, typer.Option("--skew", min=0, help="Seconds that clocks may be wrong.")] = 5.0,
 ) -> None:
     """Check signatures, numbers and clocks of envelopes; exit with 1 if something is wrong."""
@@ -85,11 +91,10 @@ def verify(
 
     from rms_flows.model import DataSourceManifest, load
     from rms_flows.probe.verify import Verification, lines
-    from rms_flows.registry import FolderStore, Registry
 
     known = [load(path, DataSourceManifest) for path in manifests or ()]
-    if folder is not None:
-        known += Registry(FolderStore(folder)).all(DataSourceManifest)
+    if registry is not None:
+        known += options.registry(registry).all(DataSourceManifest)
     found = Verification(known, time.time_ns() // 1_000, int(skew * 1e6))
     problems = (problem for path in files for problem in found.lines(lines(path), str(path)))
     for kind, where, what in problems:

@@ -19,11 +19,11 @@ from rms_flows.errors import DocumentError, FlowError
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Late, Request, Sink, Window
+from rms_flows.io.registry import probes
 from rms_flows.io.spill import Spill
 from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, Trust, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
-from rms_flows.registry import probes
 from rms_flows.report.build import EVENT_COLUMNS
 from rms_flows.schema import ENVELOPE, MISFIT, micros
 from rms_flows.sigma.expression import Look
@@ -74,7 +74,7 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    probed = {one.id: probes(folder / one.probes) for one in flow.sources if one.probes}
+    probed = {one.id: probes(one.probes, folder) for one in flow.sources if one.probes}
     sources = _sources(flow, probed)
     processors = [_processor(entry, folder, run, sources[entry.id]) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}

@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
-from rms_flows.model import microseconds
-from rms_flows.registry import probes
+from rms_flows.model import Trust, microseconds
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
 REMOTE: Final = ("elasticsearch", "elasticsearch+https", "kafka")
@@ -125,6 +124,12 @@ def _character(text: str) -> str:
     return text
 
 
+def _probes(place: str) -> Mapping[str, Trust | None]:
+    from rms_flows.io.registry import probes  # noqa: PLC0415  it reads its place by `split`
+
+    return probes(place)
+
+
 _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "year": (_number(1970, 2200), "a year from 1970 to 2200"),
     "max_record": (_number(1, 1 << 31), "a number of bytes above 0"),
@@ -133,6 +138,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),
     "swapped_roles": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "probes": (lambda text: probes(Path(text)), "the folder of a registry"),
+    "probes": (_probes, "the place of a registry"),
     "date_order": ({order: order for order in _ORDERS}.__getitem__, " or ".join(_ORDERS)),
 }

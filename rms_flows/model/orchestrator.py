@@ -80,8 +80,9 @@ class Source(Document):
     probes: str | None = Field(
         default=None,
         min_length=1,
-        description="Where envelopes of several probes come in one source (format: probe): folder of the "
-        "registry, from the flow's on, whose manifests have their public keys.",
+        description="Where envelopes of several probes come in one source (format: probe): the "
+        "registry whose manifests have their public keys, a folder from the flow's on or "
+        "elasticsearch://HOST/PREFIX.",
     )
     untrusted: Policy = Field(
         default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"

@@ -17,7 +17,15 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from rms_flows.errors import ConflictError, DocumentError, MissingError, RmsError, SinkError
+from rms_flows.errors import (
+    ConflictError,
+    DocumentError,
+    MissingError,
+    OvertakenError,
+    RmsError,
+    SinkError,
+    UnreachableError,
+)
 from rms_flows.model import MAX_SIZE, Document, parse
 from rms_flows.registry import KINDS, Registry, kind_called
 from rms_flows.registry.kinds import identity
@@ -222,7 +230,14 @@ def _said(status: int, problem: str, where: str | None, remedy: str | None) -> J
 async def _told(_: Request, error: Exception) -> Response:
     if not isinstance(error, RmsError):
         raise error
-    kinds = ((MissingError, 404), (ConflictError, 409), (DocumentError, 422), (SinkError, 503))
+    kinds = (
+        (MissingError, 404),
+        (ConflictError, 409),
+        (OvertakenError, 503),
+        (UnreachableError, 503),
+        (DocumentError, 422),
+        (SinkError, 503),
+    )
     status = next((code for kind, code in kinds if isinstance(error, kind)), 500)
     return _said(status, error.problem, error.where, error.remedy)
 
