@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from rms_flows.model import documents
-from rms_flows.model.documents import DataSourceManifest, Document, Parameter, ProcessorDefinition, Trust
+from rms_flows.model.documents import (
+    DataSourceManifest,
+    Document,
+    Example,
+    OrchestratorInstance,
+    Parameter,
+    ProcessorDefinition,
+    Trust,
+)
 from rms_flows.model.orchestrator import (
     Orchestrator,
     ProcessorEntry,
@@ -22,8 +30,10 @@ __all__ = [
     "MAX_SIZE",
     "DataSourceManifest",
     "Document",
+    "Example",
     "Incident",
     "Orchestrator",
+    "OrchestratorInstance",
     "Parameter",
     "ProcessorDefinition",
     "ProcessorEntry",
@@ -50,6 +60,7 @@ KINDS: tuple[type[Document], ...] = (
     documents.ProcessorDefinition,
     documents.ProcessorManifest,
     documents.ProcessorOrchestrator,
+    OrchestratorInstance,
     documents.Observation,
     documents.ThreatReport,
     RouteTable,

@@ -27,7 +27,7 @@ from rms_flows.errors import (
     UnreachableError,
 )
 from rms_flows.model import MAX_SIZE, Document, parse
-from rms_flows.registry import KINDS, Registry, kind_called
+from rms_flows.registry import KINDS, Registry, instance, instances, kind_called, wish_to_stop
 from rms_flows.registry.kinds import identity
 from rms_flows.serve.access import Access, Role
 from rms_flows.serve.intake import Broken, Intake, envelopes
@@ -97,6 +97,7 @@ def application(registry: Registry, intake: Intake | None, access: Access) -> Fa
         _envelopes(app, intake, allowed("probe", "admin"))
     _reading(app, registry, allowed("probe", "reader", "admin"))
     _writing(app, registry, allowed("admin"))
+    _running(app, registry, allowed("probe", "reader", "admin"), allowed("admin"))
     return app
 
 
@@ -187,6 +188,25 @@ def _writing(app: FastAPI, registry: Registry, allowed: Any) -> None:
     def delete(kind: str, name: str) -> dict[str, bool]:
         registry.delete(_kind(kind), name)
         return {"changed": True}
+
+
+def _running(app: FastAPI, registry: Registry, seeing: Any, stopping: Any) -> None:
+    tags = ["instances"]
+
+    @app.get("/v1/instances", summary="List what runs or ran", tags=tags, dependencies=[seeing])
+    def listed() -> list[Plain]:
+        return [one.plain() for one in instances(registry)]
+
+    @app.get("/v1/instances/{name}", summary="Tell how an instance is", tags=tags, dependencies=[seeing])
+    def shown(name: str) -> Plain:
+        return instance(registry, name).plain()
+
+    @app.post(
+        "/v1/instances/{name}/stop", summary="Have it stop in order", tags=tags, dependencies=[stopping]
+    )
+    def stop(name: str) -> Plain:
+        wish_to_stop(registry, name)
+        return instance(registry, name).plain()
 
 
 def _takes(*forms: str, schema: str = "object") -> Plain:

@@ -193,7 +193,7 @@ class ElasticsearchStore:
                 found = self._read(range(first, first + size + 1))
                 size = PAGE
                 if self._log and found.pop(0) != self._log[-1]:
-                    self._log, self._of = [], {}
+                    self._log, self._of, self._made = [], {}, set()
                     continue
                 new = [*takewhile(lambda one: one is not None, found)]
                 for change in filter(None, new):
