@@ -264,8 +264,8 @@ PROCESSOR: Final = Processor(
                 description="Log-ins as root that failed",
                 parameters={
                     "all": [
-                        {"field": "user.name", "operator": "EQ", "value": "root"},
-                        {"field": "event.outcome", "operator": "EQ", "value": "failure"},
+                        {"field": "user.name", "operator": "EQ", "threshold": "root"},
+                        {"field": "event.outcome", "operator": "EQ", "threshold": "failure"},
                     ]
                 },
             ),
