@@ -132,10 +132,24 @@ def test_it_runs_once(folder, monkeypatch):
     with running(folder).of("home", "stream", "local"):
         monkeypatch.setattr("rms_flows.registry.running.instance", lambda *_: before)
         with (
-            pytest.raises(BusyError, match=r"was started by .* at the same time"),
+            pytest.raises(BusyError, match="was started by another process at the same time"),
             running(folder).of("home", "stream", "local"),
         ):
             pass
+
+
+def test_it_begins_once_also_where_nobody_knew_it(folder, monkeypatch):
+    with running(folder).of("home", "stream", "local"):
+        monkeypatch.setattr("rms_flows.registry.running.instance", missing)
+        with (
+            pytest.raises(BusyError, match="by another process at the same time; rms engine list shows"),
+            running(folder).of("home", "stream", "local"),
+        ):
+            pass
+
+
+def missing(*_):
+    raise MissingError("no")
 
 
 def test_one_that_is_silent_is_lost_and_another_takes_its_place(folder, quick, monkeypatch):

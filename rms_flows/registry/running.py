@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from rms_flows.errors import BusyError, DocumentError, MissingError, RmsError
+from rms_flows.errors import BusyError, ConflictError, DocumentError, MissingError, RmsError
 from rms_flows.model import OrchestratorInstance
 from rms_flows.registry.registry import Registry
 
@@ -41,12 +41,14 @@ class Sign:
         counts: For machines: `events`, `late`, `reports`, `appended`, `dead_letters`.
         at: When.
         space: Which processes the pid is one of: another container counts its own.
+        run: That of `OrchestratorInstance.run`.
     """
 
     told: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     space: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,8 @@ def instance(registry: Registry, name: str, now: datetime | None = None) -> Show
 
 def _shown(found: OrchestratorInstance, data: bytes | None, now: datetime) -> Shown:
     sign = None if data is None else _sign(data)
-    if sign is not None and sign.at < found.since - timedelta(seconds=DEADLINE):
-        sign = None  # of a start before this one
+    if sign is not None and sign.run != found.run:
+        sign = None  # of another start
     if found.state not in {"STARTING", "RUNNING"}:
         return Shown(found, sign, found.state)
     last = found.since if sign is None else max(sign.at, found.since)
@@ -131,7 +133,9 @@ def _space() -> str:
 def _sign(data: bytes) -> Sign | None:
     try:
         said = json.loads(data)
-        return Sign(said["told"], said["counts"], datetime.fromisoformat(said["at"]), said["space"])
+        return Sign(
+            said["told"], said["counts"], datetime.fromisoformat(said["at"]), said["space"], said["run"]
+        )
     except (ValueError, KeyError, TypeError):
         return None  # it was written by hand, or by another version
 
@@ -235,7 +239,7 @@ class Running:
         try:
             before = instance(self._registry, self._name)
         except MissingError:
-            self._registry.create(made)
+            self._created(made)
             return
         if before.alive:
             raise BusyError(
@@ -246,20 +250,28 @@ class Running:
 
         def begun(there: OrchestratorInstance) -> OrchestratorInstance:
             if there.run != before.instance.run:
-                raise BusyError(
-                    f"the instance {self._name!r} was started by {there.host} at the same time",
-                    remedy="rms engine list shows what runs",
-                )
+                raise self._together()
             return made
 
         self._registry.change(OrchestratorInstance, self._name, begun)
 
-    def _turn(self, state: Turn, reason: str | None) -> None:
-        self._beat()
+    def _created(self, made: OrchestratorInstance) -> None:
+        try:
+            self._registry.create(made)
+        except ConflictError:
+            raise self._together() from None
 
+    def _together(self) -> BusyError:
+        return BusyError(
+            f"the instance {self._name!r} was started by another process at the same time",
+            remedy="rms engine list shows what runs",
+        )
+
+    def _turn(self, state: Turn, reason: str | None) -> None:
         def turned(there: OrchestratorInstance) -> OrchestratorInstance:
             if there.run != self._run:  # another start took it over while this one seemed dead
                 return there
+            self._beat()
             return there.model_copy(update={"state": state, "since": datetime.now(UTC), "reason": reason})
 
         self._registry.change(OrchestratorInstance, self._name, turned)
@@ -269,17 +281,19 @@ class Running:
             self._quietly(self._live_once)
 
     def _live_once(self) -> None:
-        self._beat()
         there = self._registry.read(OrchestratorInstance, self._name)
-        if self._wished or (there.run == self._run and there.wanted == "RUNNING"):
+        ours = there.run == self._run
+        if ours:
+            self._beat()
+        if self._wished or (ours and there.wanted == "RUNNING"):
             return
         self._wished = True
-        if there.run != self._run:
+        if not ours:
             self._say(f"another process of {there.host} runs the instance {self._name!r} now")
         self._stop()
 
     def _beat(self) -> None:
-        said = {**_said(self.sign), "at": datetime.now(UTC).isoformat(), "space": _space()}
+        said = {**_said(self.sign), "at": datetime.now(UTC).isoformat(), "space": _space(), "run": self._run}
         self._registry.beat(self._name, json.dumps(said).encode())
 
     def _quietly(self, tell: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
+from enum import Enum
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
@@ -191,7 +192,7 @@ def _writing(app: FastAPI, registry: Registry, allowed: Any) -> None:
 
 
 def _running(app: FastAPI, registry: Registry, seeing: Any, stopping: Any) -> None:
-    tags = ["instances"]
+    tags: list[str | Enum] = ["instances"]
 
     @app.get("/v1/instances", summary="List what runs or ran", tags=tags, dependencies=[seeing])
     def listed() -> list[Plain]:
