@@ -18,8 +18,8 @@ from rms_flows.decode.framing import Frame
 from rms_flows.decode.records import Records
 from rms_flows.envelope import Observed, Signer, generate, public_text
 from rms_flows.errors import DocumentError
+from rms_flows.io.registry import probes
 from rms_flows.model import DataSourceManifest, Trust, load_orchestrator
-from rms_flows.registry import probes
 from rms_flows.schema import TIMESTAMP
 
 KEYS = {name: generate() for name in ("attic", "cellar")}

@@ -50,7 +50,7 @@ def test_its_commands_run(tmp_path):
     assert "RUNNING" in told["rms engine list"]
     assert json.loads(told["rms engine show home"])["orchestratorReferenceID"] == "home"
     assert told["rms engine stop home"] == "home: STOPPED, as wanted\n"
-    assert told["rms registry history OrchestratorInstance home"].count("home.yaml") >= 3
+    assert told["rms registry history OrchestratorInstance home"].count("OrchestratorI") >= 3
     assert (tmp_path / "home.positions").exists()
     assert {one.state for one in instances(registry)} == {"STOPPED"}
 
@@ -59,4 +59,4 @@ def test_its_commands_run(tmp_path):
     failed = run(tmp_path, "rms engine start home --instance second -- --bundle none")
     assert failed.returncode == 2
     assert "the instance 'second' could not be started (exit code 2)" in failed.stderr
-    assert "is not a valid float" in (tmp_path / "second.log").read_text()
+    assert "Invalid value for '--bundle'" in (tmp_path / "second.log").read_text()
