@@ -13,11 +13,13 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 from rms_flows.errors import DocumentError
+from rms_flows.model import Key, Trust
 
 PREFIX: Final = b"rms-probe-envelope-1\n"
 """Stands before what is signed."""
@@ -143,6 +145,29 @@ class Verifier:
         except (InvalidSignature, binascii.Error):
             return False
         return True
+
+
+_verifier = lru_cache(maxsize=4_096)(Verifier)
+
+
+def verifiers(trust: Trust | None, where: str, *, strict: bool = True) -> Iterator[tuple[Key, Verifier]]:
+    """Give the keys of a probe that can verify signatures, each with what does so.
+
+    Args:
+        trust: What was confirmed of the probe.
+        where: Names it in errors.
+        strict: Raise for what is no key; else it is left out, since it verifies nothing.
+
+    Raises:
+        DocumentError: As `Verifier`.
+    """
+    for key in () if trust is None else trust.known_keys:
+        if key.publicKey:
+            try:
+                yield key, _verifier(key.publicKey, where)
+            except DocumentError:
+                if strict:
+                    raise
 
 
 def read(line: bytes) -> Envelope:

@@ -45,6 +45,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
     sinks: Mapping[str, str] | None = None,
     dead_letters: str | None = None,
     pushdown: bool = True,
+    rejudge: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run an orchestrator over its archives.
@@ -61,6 +62,7 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         dead_letters: URI for records that can't be processed; unless told, beside the first sink that is a
             file or folder: `reports.dead-letters.ndjson` beside `reports.ndjson`.
         pushdown: Sources that can search leave out what no processor looks for; the reports are the same.
+        rejudge: Judge anew, by what is confirmed now, whom archives say to believe (`rms.trust`).
         progress: Called in this process about four times a second.
 
     Raises:
@@ -70,7 +72,9 @@ def replay(  # noqa: PLR0913  each parameter is a choice that a person makes
         RuleError: A processor's rules can't be loaded at all.
         FlowError: The flow can't be built, a worker died, or rows went missing.
     """
-    choices = Choices(start, end, sources or {}, sinks or {}, dead_letters, pushdown=pushdown)
+    choices = Choices(
+        start, end, sources or {}, sinks or {}, dead_letters, pushdown=pushdown, rejudge=rejudge
+    )
     with _staffed(workers) as crew:
         return launch(build(orchestrator, folder, data_folder or folder, choices), crew, progress=progress)
 

@@ -69,6 +69,7 @@ REPORT = pa.schema(
         ("rule.author", DICTIONARY),
         ("rule.level", DICTIONARY),  # informational, low, medium, high, critical
         ("rule.tags", TEXTS),
+        ("rms.pack", DICTIONARY),  # hash of all rules of the processor, as they were when they judged
         ("message", pa.string()),
         ("rms.group", pa.string()),  # JSON text of the group key, null for single events
         ("rms.first", TIMESTAMP),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +28,7 @@ from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
 from rms_flows.flow.build import Choices, build
 from rms_flows.flow.plan import Plan
+from rms_flows.flow.renewal import Renewal, packs
 from rms_flows.io.contract import Log, Sink
 from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.kafka.sink import KafkaSink
@@ -57,7 +59,7 @@ class Streamed:
 
     Args:
         seconds: Wall time.
-        sources: Source id → `rows` and `late`.
+        sources: Source id → `rows`, `late`, and `conflicts` and `unsure` as in `decode.contract.Counts`.
         processors: Processor id → `rows`, `found`, `matches`, `ungrouped`, `late`, `capped`, `evicted`.
         sinks: Sink id → rows appended.
         dead_letters: How many were appended.
@@ -84,6 +86,7 @@ class Pace:
         bundle: Seconds after which what was found is flushed and acknowledged.
         shards: Of each stage that keeps state.
         commit: Seconds between two writes of the positions.
+        renew: Seconds between two looks at the rules' files.
         stopped: Whether `stop` was called.
     """
 
@@ -92,6 +95,7 @@ class Pace:
     bundle: float = 1.0
     shards: int = graph.SHARDS
     commit: float = WRITE_EVERY
+    renew: float = 5.0
     stopped: bool = False
 
     def stop(self) -> None:
@@ -116,6 +120,10 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
 ) -> Streamed:
     """Run an orchestrator as a stream over what its sources hold, to their end or until it is stopped.
 
+    Where there are positions, rules are renewed when their files change: the stream ends as if it were
+    stopped, and goes on at once with the new ones, from where all sinks are. What can't be used is said, and
+    the rules of before stay.
+
     Args:
         orchestrator: The flow.
         folder: Where relative paths of rules begin.
@@ -128,7 +136,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         begin: Where sources of Kafka begin for which there are no positions: `earliest`, `latest`, a time, or
             `committed`, where their group is.
         cluster: The Flink to run it on; None runs it on the local engine.
-        say: Called with what a person should know at the start.
+        say: Called with what a person should know, at the start and when rules change; from any thread.
         watch: Is given how to look at the stream, from any thread, and surrounds its run.
 
     Raises:
@@ -138,12 +146,23 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     if cluster is not None:  # its workers may be in another folder
         folder, data_folder = folder.resolve(), (data_folder or folder).resolve()
         positions = None if positions is None else positions.resolve()
-    plan = build(orchestrator, folder, data_folder or folder, choices)
+    make = partial(build, orchestrator, folder, data_folder or folder, choices)
+    plan: Plan | None = make()
+    assert plan is not None  # noqa: S101  for mypy
     places = [*(one.source for one in plan.sources), *(one.sink for one in plan.sinks), plan.dead_letters]
     for said in dict.fromkeys(one.said for one in places if isinstance(one, KafkaSource | KafkaSink)):
         say(said)
-    job = f"rms-{orchestrator.orchestrator}"
-    return run(plan, positions, pace or Pace(), begin=begin, cluster=cluster, job=job, watch=watch)
+    job, pace = f"rms-{orchestrator.orchestrator}", pace or Pace()
+    done: list[Streamed] = []
+    while plan is not None:
+        renewal = None if positions is None else Renewal(plan, make, say, pace.renew)
+        done.append(
+            run(plan, positions, pace, begin=begin, cluster=cluster, job=job, watch=watch, renewal=renewal)
+        )
+        plan = None if renewal is None or pace.stopped else renewal.next
+        if plan is not None:
+            say(f"the rules have changed; {_told(packs(plan))} from here on")
+    return _whole(done)
 
 
 def run(  # noqa: PLR0913  likewise
@@ -156,8 +175,9 @@ def run(  # noqa: PLR0913  likewise
     cluster: Cluster | None = None,
     job: str = "rms",
     watch: Watch | None = None,
+    renewal: Renewal | None = None,
 ) -> Streamed:
-    """Run a plan as a stream; see `stream` and, for `fault`, `io.live.Reading`."""
+    """Run a plan as a stream, until there is another; see `stream` and, for `fault`, `io.live.Reading`."""
     load()
     from rms_flows.beam.reading import LIVE  # noqa: PLC0415
 
@@ -173,14 +193,20 @@ def run(  # noqa: PLR0913  likewise
         bundle=pace.bundle,
         make=None if here else make,
     )
+
+    def over() -> bool:
+        return pace.stopped or (renewal is not None and renewal.due())
+
     with ExitStack() as stack:
-        live = opened(plan, positions, pace, begin, fault) if here else None
+        live = opened(plan, positions, pace, begin, fault, over) if here else None
         if live is not None:
             LIVE[name] = live
             stack.callback(LIVE.pop, name)
             stack.callback(live.close)
             if watch is not None:
                 stack.enter_context(watch(partial(seen, live)))
+        if renewal is not None:
+            stack.enter_context(renewal.watching())
         if cluster is None:
             from rms_flows.beam import runner  # noqa: PLC0415
 
@@ -188,7 +214,7 @@ def run(  # noqa: PLR0913  likewise
         else:
             from rms_flows.beam import flink  # noqa: PLC0415
 
-            total = flink.run(build, cluster, f"{job}-{name}", live, lambda: pace.stopped)
+            total = flink.run(build, cluster, f"{job}-{name}", live, over)
         if live is not None:
             live.ledger.write()
             live.reading.close()
@@ -201,6 +227,7 @@ def opened(
     pace: Pace,
     begin: str | datetime,
     fault: Callable[[], None] | None = None,
+    over: Callable[[], bool] | None = None,
 ) -> Live:
     """Open what the steps of a stream work on: where it goes on, what it reads, its sinks."""
     from rms_flows.beam.reading import Live  # noqa: PLC0415
@@ -213,6 +240,7 @@ def opened(
     begins = {one.id: one.source.begins for one in plan.sources if isinstance(one.source, Lined)}
     ledger = Ledger(positions, owed, lateness, lambda line: needed(plan, line)[0], pace.commit, begins)
     _begin(plan, ledger, begin)
+    ledger.judged_by(packs(plan))
     settled = ledger.settled()
     since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
     rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
@@ -221,7 +249,7 @@ def opened(
         for log in logs.values():
             log.open()
             stack.callback(log.close)
-        live = Live(reading, ledger, logs, since, lambda: pace.stopped, close=stack.pop_all().close)
+        live = Live(reading, ledger, logs, since, over or (lambda: pace.stopped), close=stack.pop_all().close)
     live.processors = [stage.id for stage in plan.processors]
     return live
 
@@ -312,6 +340,31 @@ def _summary(plan: Plan, total: Account, seconds: float, *, stopped: bool) -> St
         stopped,
         _notes(plan),
     )
+
+
+def _whole(turns: Sequence[Streamed]) -> Streamed:
+    """Put together what was done with one set of rules after the other."""
+
+    def added(counts: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+        names = dict.fromkeys(name for one in counts for name in one)
+        totals = {name: sum((Counter(one.get(name, {})) for one in counts), Counter()) for name in names}
+        return {name: dict(total) for name, total in totals.items()}
+
+    last = turns[-1]
+    if len(turns) == 1:
+        return last
+    return replace(
+        last,
+        seconds=sum(one.seconds for one in turns),
+        sources=added([one.sources for one in turns]),
+        processors=added([one.processors for one in turns]),
+        sinks=dict(sum((Counter(one.sinks) for one in turns), Counter())),
+        dead_letters=sum(one.dead_letters for one in turns),
+    )
+
+
+def _told(named: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} is {pack[:12]}" for name, pack in named.items())
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:

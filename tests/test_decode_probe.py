@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from probing import SILENT
 
 from rms_flows import replay
+from rms_flows.confirm import Confirmed, Memory, open_trust
 from rms_flows.decode import FORMATS
 from rms_flows.decode.contract import Context, Options
 from rms_flows.decode.driver import Inlet
 from rms_flows.decode.framing import Frame
 from rms_flows.decode.records import Records
 from rms_flows.envelope import Observed, Signer, generate, public_text
-from rms_flows.errors import DocumentError
-from rms_flows.io.registry import probes
+from rms_flows.errors import DocumentError, SourceError
 from rms_flows.model import DataSourceManifest, Trust, load_orchestrator
 from rms_flows.schema import TIMESTAMP
 
@@ -85,7 +85,7 @@ def test_each_probe_of_a_source_has_its_own_key():
         forged(envelope("attic", 2), b'"attic"', b'"cellar"'),
     ]
     lines.append(Signer(generate(), "shed").line(1, Observed("x", {}, BEGIN)))
-    found = run(b"\n".join(lines), probes=TRUST)
+    found = run(b"\n".join(lines), probes=Confirmed(Memory(TRUST)))
     assert found.rows["rms.source"].to_pylist() == ["attic", "cellar", "cellar", "shed"]
     assert found.rows["rms.trust"].to_pylist() == ["trusted", "trusted", "untrusted", "unknown"]
 
@@ -115,7 +115,7 @@ def test_a_stolen_key_that_dates_back_is_not_believed():
     received = pa.array([BEGIN + 30 * SECOND, BEGIN + 90 * SECOND], TIMESTAMP)
     origins = pa.array(["t/0@1", "t/0@2"])
     frame = Frame(Records.of(lines), 0, [], sum(map(len, lines)), origins, ingested=received)
-    for options in (Options(trust=trust), Options(probes={"attic": trust})):
+    for options in (Options(trust=trust), Options(probes=Confirmed(Memory({"attic": trust})))):
         rows = Inlet(Context("t", options), FORMATS["probe"]).take(frame).rows
         assert rows["rms.trust"].to_pylist() == ["trusted", "untrusted"]
 
@@ -131,6 +131,91 @@ def test_forged_envelopes_are_quarantined_with_the_reason():
     assert dead["error.message"] == (
         "the envelope is not signed with the key of the probe; see publicKey in its `trust:`"
     )
+
+
+def test_keys_that_verify_nothing_make_a_probe_unknown_and_end_no_stream():
+    """Guards against a gateway's slip that would end all that its probes are read by."""
+    known = Confirmed(Memory({"attic": Trust(publicKey="x"), "cellar": TRUST["cellar"]}))
+    found = run(b"\n".join([envelope("attic", 1), envelope("cellar", 1)]), probes=known)
+    assert found.rows["rms.trust"].to_pylist() == ["unknown", "trusted"]
+
+
+def test_rows_judged_while_nobody_answers_are_counted():
+    memory = Memory(TRUST)
+    memory.fault = SourceError("away", where="gateway")
+    lines = b"\n".join(envelope("attic", n) for n in (1, 2))
+    found = run(lines, probes=Confirmed(memory), quarantined=frozenset({"unknown"}))
+    assert (found.counts.unsure, found.counts.dead, found.reasons) == (2, 2, {"unknown": 2})
+    plain = json.dumps({"@timestamp": "2026-01-01T00:00:00Z"}).encode()
+    found = run(plain, format="json", probes=Confirmed(memory), probe="attic")
+    assert (found.counts.unsure, found.rows["rms.trust"].to_pylist()) == (1, ["unknown"])
+
+
+def test_another_key_takes_over_and_what_the_old_one_signed_stays_true():
+    """Guards against a change of keys that makes history untrusted, and an old key that is good for ever."""
+    old, new = KEYS["cellar"], KEYS["attic"]
+    change = "2026-01-01T00:00:10Z"
+    trust = Trust.model_validate(
+        {
+            "publicKey": public_text(new),
+            "validFrom": change,
+            "formerKeys": [{"publicKey": public_text(old), "validTo": change}],
+        }
+    )
+    signed = [(old, 5), (old, 15), (new, 5), (new, 15), (generate(), 15)]
+    lines = [
+        Signer(key, "hub").line(number, Observed("x", {}, BEGIN + second * SECOND))
+        for number, (key, second) in enumerate(signed, 1)
+    ]
+    wanted = ["trusted", "untrusted", "untrusted", "trusted", "untrusted"]
+    for options in ({"trust": trust}, {"probes": Confirmed(Memory({"hub": trust}))}):
+        found = run(b"\n".join(lines), quarantined=frozenset(), **options)
+        assert found.rows["rms.trust"].to_pylist() == wanted
+    found = run(b"\n".join(lines), trust=trust, quarantined=frozenset({"untrusted"}))
+    assert [one["error.message"].split(";")[0] for one in found.dead] == [
+        "the probe was not confirmed at 2026-01-01T00:00:15+00:00",
+        "the probe was not confirmed at 2026-01-01T00:00:05+00:00",
+        "the envelope is not signed with the key of the probe",
+    ]
+
+
+def test_two_probes_with_one_id_are_counted():
+    """A copied disk: both sign with one key, and each counts for itself."""
+    one = [envelope("attic", n, who="one") for n in (1, 2, 3)]
+    two = [envelope("attic", n, who="two") for n in (1, 2, 3)]
+    mixed = [line for pair in zip(one, two, strict=True) for line in pair]
+    found = run(b"\n".join([*mixed, one[0]]), trust=TRUST["attic"])
+    assert (found.counts.conflicts, found.counts.duplicates, len(found.rows)) == (3, 1, 6)
+    forged_ = [forged(line, b'"one"', b'"six"') for line in one]
+    assert run(b"\n".join([*one, *forged_]), trust=TRUST["attic"]).counts.conflicts == 0
+
+
+@pytest.mark.parametrize("policy", [{}, {"quarantined": frozenset({"untrusted", "unknown"})}])
+def test_a_clock_a_day_off(policy):
+    """One ahead would make all others late: it is set aside; one behind is taken for what it says."""
+    trust = Trust.model_validate({**TRUST["attic"].model_dump(), "validFrom": "2026-01-01T00:00:00Z"})
+    day = 86_400
+    lines = [envelope("attic", n, second=second) for n, second in ((1, day), (2, -day), (3, 3))]
+    received = pa.array([BEGIN + 5 * SECOND] * 3, TIMESTAMP)
+    frame = Frame(
+        Records.of(lines),
+        0,
+        [],
+        sum(map(len, lines)),
+        pa.array(["t/0@1", "t/0@2", "t/0@3"]),
+        ingested=received,
+    )
+    decoded = Inlet(Context("t", Options(trust=trust, **policy)), FORMATS["probe"]).take(frame)
+    verdicts = dict(
+        zip(decoded.rows["probe.sequence"].to_pylist(), decoded.rows["rms.trust"].to_pylist(), strict=True)
+    )
+    assert decoded.reasons["future"] == 1
+    assert (
+        "the event says 2026-01-02T00:00:00+00:00 and was received at 2026-01-01"
+        in decoded.dead["error.message"][0].as_py()
+    )
+    assert verdicts == ({3: "trusted"} if policy else {2: "untrusted", 3: "trusted"})
+    assert decoded.reasons["untrusted"] == bool(policy)
 
 
 @given(st.lists(st.sampled_from(["good", "forged", "blank", "broken", "twice", "timeless"]), max_size=12))
@@ -156,13 +241,11 @@ def test_every_record_is_accounted_for(kinds):
     assert [(one["probe.sequence"], one["rms.trust"]) for one in rows] == wanted
 
 
-def test_a_key_that_is_none_is_named():
+def test_a_key_of_a_document_that_is_none_is_named():
     with pytest.raises(
         DocumentError, match=r"^input\.log: 'x' is no public key of a probe; write ed25519:BASE64"
     ):
         run(envelope("attic", 1), trust=Trust(publicKey="x"))
-    with pytest.raises(DocumentError, match=r"^attic: trust\.publicKey: 'x' is no public key of a probe"):
-        run(envelope("attic", 1), probes={"attic": Trust(publicKey="x")})
 
 
 @pytest.fixture
@@ -180,9 +263,9 @@ def registry(tmp_path):
 
 def test_a_registry_without_probes(tmp_path):
     with pytest.raises(
-        DocumentError, match="the registry has no DataSourceManifest; name the place that `rms reg"
+        DocumentError, match="the registry has no DataSourceManifest; name the folder that `rms reg"
     ):
-        probes(str(tmp_path))
+        open_trust("", tmp_path)
 
 
 FLOW = """

@@ -3,15 +3,17 @@
 import gzip
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from probing import manifest, registry
 from typer.testing import CliRunner
 
 from rms_flows.cli.app import app
+from rms_flows.confirm import Confirmed, Memory
 from rms_flows.envelope import Observed, Signer
 from rms_flows.errors import DocumentError, SourceError
-from rms_flows.model import DataSourceManifest, load
+from rms_flows.model import DataSourceManifest, Trust, load
 from rms_flows.probe import key
 from rms_flows.probe.verify import Verification
 
@@ -114,14 +116,15 @@ def test_without_a_key_nothing_can_be_verified():
     with pytest.raises(
         DocumentError, match="no manifest has the public key of a probe; name manifests with --man"
     ):
-        Verification([], NOW, 0)
-    bad = DataSourceManifest.model_validate(
-        {"id": "hub", "name": "h", "dataSourceDefinitionReferenceID": "g", "trust": {"publicKey": "x"}}
-    )
+        Verification(Confirmed(Memory({"hub": None})), NOW, 0)
     with pytest.raises(
         DocumentError, match=r"^hub: trust\.publicKey: 'x' is no public key of a probe; write"
     ):
-        Verification([bad], NOW, 0)
+        Verification(Confirmed(Memory({"hub": Trust(publicKey="x")})), NOW, 0)
+
+    done = CliRunner().invoke(app, ["probe", "verify", "envelopes.ndjson"])
+    assert done.exit_code == 2
+    assert "name --manifest or --registry" in done.output
 
 
 def test_files_that_can_not_be_read(tmp_path, hub):
@@ -139,3 +142,38 @@ def test_nothing_at_all_is_not_right(tmp_path, hub):
 def test_what_is_written_anew_is_still_the_same_envelope(tmp_path, hub):
     found = [json.dumps(json.loads(line)).encode() for line in lines(signer(tmp_path), range(1, 4))]
     assert check(tmp_path, found, "--manifest", hub)[0] == 0
+
+
+def test_a_clock_a_day_off_and_two_probes_with_one_id(tmp_path, hub):
+    """Guards against a probe that was copied with its disk, and a clock that nobody set."""
+    signed, day = signer(tmp_path), 86_400 * SECOND
+    found = [
+        line
+        for pair in zip(lines(signed, (1, 2)), lines(signed, (1, 2), NOW - 50 * SECOND), strict=True)
+        for line in pair
+    ]
+    found += [*lines(signed, [3], NOW + day), *lines(signed, [4], NOW - day)]
+    code, said = check(tmp_path, found, "--manifest", hub)
+    assert code == 1
+    assert [line.split(": ")[1] for line in said[:4]] == ["conflict", "conflict", "clock", "clock"]
+    assert "which is yet to come" in said[2]
+    assert "goes back from" in said[3]
+    assert said[-1] == "wrong: 2 clock, 2 conflict"
+
+
+def test_envelopes_of_before_a_change_of_keys_are_right(tmp_path, hub):
+    old = load(hub, DataSourceManifest).trust.publicKey
+    before = lines(signer(tmp_path), (1, 2))
+    (tmp_path / "hub.key").rename(tmp_path / "hub.key.old")
+    change = datetime.fromtimestamp(NOW / 1e6 - 97.5, UTC).isoformat()
+    hub = manifest(
+        tmp_path, trust={"validFrom": change, "formerKeys": [{"publicKey": old, "validTo": change}]}
+    )
+    after = lines(signer(tmp_path), (3, 4))
+    assert check(tmp_path, before + after, "--manifest", hub) == (
+        0,
+        ["hub: 4 signed, 1 to 4", "nothing is wrong"],
+    )
+    late = Signer(key.load(tmp_path / "hub.key.old"), "hub").line(5, Observed("x", {}, NOW))
+    code, said = check(tmp_path, [*before, *after, late], "--manifest", hub)
+    assert (code, said[0].split(": ")[1]) == (1, "unconfirmed")

@@ -7,11 +7,11 @@ import repository
 from typer.testing import CliRunner
 
 from rms_flows.cli.app import app
+from rms_flows.confirm.manifests import Manifests
 from rms_flows.errors import ConflictError, DocumentError, OvertakenError, UnreachableError
 from rms_flows.io.elasticsearch.address import Address
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.store import ElasticsearchStore
-from rms_flows.io.registry import probes
 from rms_flows.io.registry import registry as opened
 from rms_flows.model import DataSourceManifest, Trust
 from rms_flows.model.documents import DataInterface, DataKind, DataSourceDefinition
@@ -147,9 +147,6 @@ def test_commands_and_flows_find_it(tmp_path, address):
         (folder / "one.json").write_text(one.model_dump_json(exclude_none=True))
     done = CliRunner().invoke(app, ["registry", "apply", str(tmp_path), "--registry", address.uri])
     assert done.stdout.splitlines()[-1] == "DataSourceManifest hub"
-    assert probes(address.uri, tmp_path) == {"hub": HUB.trust}
+    assert Manifests(address.uri, opened(address.uri)).all() == {"hub": HUB.trust}
     with pytest.raises(DocumentError, match="no registry can be there; write a folder, or elasticsearch://"):
         opened(f"{address.uri}?as=ecs")
-    done = CliRunner().invoke(app, ["probe", "run", "hub", "--registry", address.uri])
-    with pytest.raises(DocumentError, match="it has no client of Elasticsearch; name a folder"):
-        raise done.exception

@@ -241,7 +241,7 @@ def test_tokens_say_who_may_do_what(tmp_path):
         ("probe short", 0o600, r"a token has at least 16 characters"),
         ("# none", 0o600, r"holds no token; write lines such as `admin TOKEN`"),
         ("admin abcdefghijklmnop", 0o640, r"others may read or write the tokens \(mode 0640\); chmod 600"),
-        (None, 0o600, r"tokens can't be read \(No such file or directory\); check path and rights"),
+        (None, 0o600, r"the tokens can't be read \(No such file or directory\); make some with .*, or check path and rights"),
         (b"\xff\xff", 0o600, r"tokens can't be read \(no UTF-8\)"),
     ],
 )  # fmt: skip

@@ -220,7 +220,9 @@ def test_the_longest_network_counts(tmp_path_factory, nets, texts):
 def test_mask_replaces_values_everywhere_and_what_still_holds_them(tmp_path):
     """The raw record, and what didn't fit its column, would tell what was masked."""
     (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef\n")
+    (tmp_path / "key").chmod(0o600)
     (tmp_path / "other").write_text("x" * 16)
+    (tmp_path / "other").chmod(0o600)
     rows = batch(
         user__name=pa.array(["ann", None, "bo"]), host__name=pa.array(["bo", "ann", None]).dictionary_encode().cast(DICTIONARY),
         related__user=pa.array([["bo", None], None, []], TEXTS), event__original=pa.array([b"ann"] * 3),
@@ -288,8 +290,9 @@ ENRICH = {"field": "a", "table": "t.csv", "key": "k", "fields": ["v"]}
         ({"mask": {"fields": "a", "key_file": "key"}}, "expected a list of names, not 'a'"),
         ({"mask": {"fields": ["source.port"], "key_file": "key"}}, "'source.port' holds int64, which can't hold a hash; drop it"),
         ({"mask": {"fields": ["rms.source"], "key_file": "key"}}, "'rms.source' belongs to the envelope"),
-        ({"mask": {"fields": ["a"], "key_file": "short"}}, "the key 'short' has 5 bytes, less than 16; make one: openssl rand -hex 32"),
+        ({"mask": {"fields": ["a"], "key_file": "short"}}, "the key 'short' has 5 bytes, less than 16; make one: .*openssl rand -hex 32"),
         ({"mask": {"fields": ["a"], "key_file": "none"}}, r"the key 'none' can't be read \(No such file"),
+        ({"mask": {"fields": ["a"], "key_file": "open"}}, r"others may read or write the key 'open' \(mode 0640\); chmod 600"),
         ({"mask": {"fields": ["a"], "key_file": "/etc/passwd"}}, "leaves the folder of the document"),
     ],
 )  # fmt: skip
@@ -299,8 +302,10 @@ def test_wrong_steps_are_refused_before_anything_runs(tmp_path, step, match):
         "twice.csv": "k,v\na,b\na,c\n",
         "torn.csv": "k,v\na,b\nc\n",
         "short": "12345",
+        "open": "x" * 16,
     }.items():
         (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o640 if name == "open" else 0o600)
     (tmp_path / "bytes.csv").write_bytes(b"k,v\n\xff,1\n")
     with pytest.raises(DocumentError, match=match):
         wrong(step, folder=tmp_path)

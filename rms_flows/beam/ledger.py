@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,8 @@ from rms_flows.io.position import NOT_BEGUN, At, Position
 from rms_flows.io.staging import publish, writing
 
 VERSION: Final = 1
+PACKS: Final = 1_000
+"""Changes of rules at most that are remembered, the last ones."""
 WRITE_EVERY: Final = 0.2
 """Seconds between two writes of the file of positions, unless told otherwise."""
 
@@ -93,6 +96,7 @@ class Ledger:
         self._waiting: dict[str, dict[int, tuple[Place, int]]] = {name: {} for name in owed}
         begun = {name: begins.get(name, Position()) for name in owed}
         self.known = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
+        self.packs = [] if path is None else load_packs(path)
         self._written = 0.0
         self._changed = False
         self._moved = dict.fromkeys(owed, 0.0)
@@ -101,6 +105,19 @@ class Ledger:
         """Say where a source begins that the file says nothing of."""
         self.known[source] = Known(place, first=first)
         self._changed = True
+
+    def judged_by(self, packs: Mapping[str, str]) -> None:
+        """Note which rules judge what is read from here on, where others did before.
+
+        It is written with the first position behind it: until then they have judged nothing.
+
+        Args:
+            packs: Processor → `rms.pack` of its reports.
+        """
+        if self.packs and self.packs[-1]["packs"] == packs:
+            return
+        begin = {name: one.place.position.plain() for name, one in self.known.items()}
+        self.packs = [*self.packs, {"packs": dict(packs), "from": begin}][-PACKS:]
 
     def committed(self, source: str) -> tuple[At, int]:
         """Give up to where all is acknowledged, and what is settled there."""
@@ -184,12 +201,17 @@ class Ledger:
                 }
                 for name, one in self.known.items()
             },
+            "packs": self.packs,
         }
         aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with writing(str(self._path)):
             aside.write_text(json.dumps(data), encoding="utf-8")
             publish(aside, self._path)
         self._written, self._changed = time.monotonic(), False
+
+
+Packs = list[dict[str, Any]]
+"""Which rules judged what: `packs`, processor → `rms.pack`, and `from`, source → the plain position."""
 
 
 def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
@@ -203,24 +225,38 @@ def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
         SourceError: It is damaged, of another version, or of other kinds of sources.
     """
     known = {name: Known.at(at) for name, at in sources.items()}
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        versions = {VERSION: data["sources"]}
-        for name, one in versions[data["version"]].items():
+    with _reading(path) as data:
+        for name, one in data["sources"].items():
             if name in known:
                 kind = type(sources[name])
                 first = kind.of(one["first"]) if "first" in one else sources[name]
                 trail = [_place(place, kind) for place in one["trail"]]
                 known[name] = Known(_place(one["at"], kind), trail, first)
+    return known
+
+
+def load_packs(path: Path) -> Packs:
+    """Read of a file of positions which rules judged what; raises SourceError as `load`."""
+    packs: Packs = []
+    with _reading(path) as data:
+        for one in data.get("packs", ()):  # files of before have none
+            packs.append({"packs": dict(one["packs"]), "from": dict(one["from"])})
+    return packs
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        yield {VERSION: data}[data["version"]]
     except FileNotFoundError:
-        return known
+        yield {"sources": {}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
             f"can't be read as positions of a stream ({error})",
             where=str(path),
             remedy="remove it to begin anew: ids make repeats harmless",
         ) from None
-    return known
 
 
 def _plain(place: Place) -> list[Any]:

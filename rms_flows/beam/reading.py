@@ -278,6 +278,8 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         if not taken.warm:
             Count(self._run, stage, "rows").inc(taken.rows.num_rows)
             Count(self._run, stage, "late").inc(taken.late.num_rows)
+            for word, count in taken.doubts.items():
+                Count(self._run, stage, word).inc(count)
         yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
         yield TaggedOutput(stage, marked(taken.rows, mark))
 

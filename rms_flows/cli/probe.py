@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from rms_flows.cli import options
-from rms_flows.errors import DocumentError
-
 app = typer.Typer(
     help="Observe a machine and send signed envelopes, from a small gateway.",
     epilog="Examples:\n\n"
     "rms probe key hub.key\n\n"
+    "rms probe key next.key --replaces hub.key\n\n"
     "rms probe run hub.yaml\n\n"
     "rms probe verify envelopes.ndjson --manifest hub.yaml",
     no_args_is_help=True,
@@ -24,13 +22,25 @@ app = typer.Typer(
 @app.command("key")
 def key_(
     file: Annotated[Path, typer.Argument(help="Where the private key goes.", show_default=False)],
+    old: Annotated[
+        Path | None,
+        typer.Option("--replaces", metavar="FILE", help="The key that it takes the place of, within a day."),
+    ] = None,
 ) -> None:
     """Make the key of a probe, and print what its manifest's `trust` says of it."""
-    from rms_flows.envelope import fingerprint, public_text
-    from rms_flows.probe.key import make
+    from datetime import UTC, datetime
 
+    from rms_flows.envelope import fingerprint, public_text
+    from rms_flows.probe.key import CHANGE, load, make
+
+    before = None if old is None else public_text(load(old))
     public = public_text(make(file))
     typer.echo(f"trust:\n  publicKey: {public}\n  fingerprint: {fingerprint(public)}")
+    if before is not None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        end = (now + CHANGE).isoformat()
+        typer.echo(f"  validFrom: {now.isoformat()}\n  formerKeys:\n  - publicKey: {before}")
+        typer.echo(f"    fingerprint: {fingerprint(before)}\n    validTo: {end}")
 
 
 @app.command()
@@ -43,9 +53,13 @@ def run(
             show_default=False,
         ),
     ],
-    folder: Annotated[
+    registry: Annotated[
         str | None,
-        typer.Option("--registry", help="The folder that keeps the manifest; paths in it begin here."),
+        typer.Option(
+            "--registry",
+            metavar="FOLDER|URL",
+            help="The folder that keeps the manifest, or https:// of `rms serve`; paths in it begin here.",
+        ),
     ] = None,
 ) -> None:
     """Observe and send until SIGTERM or Ctrl-C; see docs/probe.md for what the manifest may say."""
@@ -54,22 +68,17 @@ def run(
     import threading
 
     from rms_flows.probe.run import Probe
-    from rms_flows.probe.settings import from_file, from_registry
+    from rms_flows.probe.settings import from_file, from_registry, from_service
 
     logging.basicConfig(format="rms probe: %(message)s", level=logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if folder is None:
+    if registry is None:
         probe = Probe(from_file(Path(manifest)), manifest, Path(manifest).parent)
-    elif "://" in folder:
-        raise DocumentError(
-            "a probe is told what to do by a folder or a file: it has no client of Elasticsearch",
-            where=folder,
-            remedy="name a folder with --registry, or the manifest's file without it",
-        )
     else:
-        probe = Probe(from_registry(Path(folder), manifest), f"{folder}: {manifest}", Path())
+        read = from_service if "://" in registry else from_registry
+        probe = Probe(read(registry, manifest), f"{registry}: {manifest}", Path())
     probe.run(stop)
 
 
@@ -83,18 +92,30 @@ def verify(
         list[Path] | None,
         typer.Option("--manifest", metavar="FILE", help="Of a probe, with its public key in `trust`."),
     ] = None,
-    registry: Annotated[str | None, options.PLACE] = None,
+    confirmed: Annotated[
+        str | None,
+        typer.Option(
+            "--registry",
+            envvar="RMS_REGISTRY",
+            help="Who confirms probes: the folder that keeps the manifests, a file of devices, or "
+            "https:// of a gateway.",
+        ),
+    ] = None,
     skew: Annotated[float, typer.Option("--skew", min=0, help="Seconds that clocks may be wrong.")] = 5.0,
 ) -> None:
     """Check signatures, numbers and clocks of envelopes; exit with 1 if something is wrong."""
     import time
 
+    from rms_flows.confirm import Confirmed, Memory, open_trust
     from rms_flows.model import DataSourceManifest, load
     from rms_flows.probe.verify import Verification, lines
 
-    known = [load(path, DataSourceManifest) for path in manifests or ()]
-    if registry is not None:
-        known += options.registry(registry).all(DataSourceManifest)
+    if confirmed is None and not manifests:
+        raise typer.BadParameter("name --manifest or --registry, which tell the keys of probes")
+    known = open_trust(confirmed, Path()) if confirmed is not None else Confirmed(Memory({}))
+    if manifests:
+        given = {one.id: one.trust for one in (load(path, DataSourceManifest) for path in manifests)}
+        known = Confirmed(Memory({**known.all(), **given}))
     found = Verification(known, time.time_ns() // 1_000, int(skew * 1e6))
     problems = (problem for path in files for problem in found.lines(lines(path), str(path)))
     for kind, where, what in problems:

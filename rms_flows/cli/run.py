@@ -51,6 +51,13 @@ def replay(
     workers: options.Workers = 1,
     dead_letters: options.DeadLetters = None,
     no_pushdown: options.NoPushdown = False,
+    rejudge: Annotated[
+        bool,
+        typer.Option(
+            "--rejudge",
+            help="Judge anew, by what is confirmed now, whom archives say to believe; see docs/documents.md.",
+        ),
+    ] = False,
     every: schedule.Every = None,
     lag: schedule.Lag = None,
     state: schedule.State = None,
@@ -70,6 +77,10 @@ def replay(
     first, last = options.period(start, end)
     schedule.alone_without(every, {"--lag": lag, "--state": state, "--plan": plan, "--metrics": metrics})
     sources, sinks = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
+    if every is not None and rejudge:
+        raise typer.BadParameter(
+            "judges archives anew, a span of them at once; leave out --every", param_hint="--rejudge"
+        )
     one = described(flow, registry, instance, at)
     if every is not None:
         schedule.due(
@@ -102,6 +113,7 @@ def replay(
             sinks=sinks,
             dead_letters=dead_letters,
             pushdown=not no_pushdown,
+            rejudge=rejudge,
             progress=told,
         )
     show.finish(summary, as_json=as_json, strict=strict)

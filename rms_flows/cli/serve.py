@@ -54,6 +54,13 @@ def serve(
             help="PEM; who comes has to show a certificate of these, and without --tokens is a probe.",
         ),
     ] = None,
+    refuse: Annotated[
+        bool,
+        typer.Option(
+            "--refuse-forged",
+            help="Keep no envelope of a probe whose key the registry has, unless it is signed with it.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the registry, and take what probes send, over HTTP.
 
@@ -70,18 +77,23 @@ def serve(
         raise FlowError(
             f"the service needs {error.name}, which is not installed", remedy="pip install 'rms-flows[serve]'"
         ) from None
+    from rms_flows.confirm import Confirmed, Manifests
     from rms_flows.serve.access import Access
     from rms_flows.serve.access import tokens as read
-    from rms_flows.serve.intake import Intake
+    from rms_flows.serve.intake import Intake, Known
     from rms_flows.serve.outlets import open_outlet
 
     listening = Listening(host, port, certificate, key, authorities)
     listening.check(closed=tokens is not None)
     access = Access(read(tokens) if tokens else None, "probe" if authorities else "admin")
     listening.context()  # what is wrong with it is said before anything is opened
+    documents = options.registry(registry)
+    known = (
+        Known(Confirmed(Manifests(registry, documents if "://" in registry else None))) if refuse else None
+    )
     intake = Intake(open_outlet(out)) if out else None
     try:
-        run(application(options.registry(registry), intake, access), listening, _ready)
+        run(application(documents, intake, access, known), listening, _ready)
     finally:
         if intake is not None:
             intake.close()

@@ -14,7 +14,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from rms_flows.model import Trust
+from rms_flows.confirm import Confirmed
+from rms_flows.model import Key, Trust
 from rms_flows.schema import ENVELOPE, NO_DEAD_LETTERS
 
 Framing = Literal["lines", "documents"]
@@ -47,6 +48,10 @@ class Parsed:
         blank: Records that are no data: empty lines, headers, comments.
         known: Of `rms.source` and `rms.trust` what the decoder found out itself, null where nothing; what a
             record merely says of them is never here.
+        signed: Of formats with signatures: what was confirmed of keys (None: no key is known), and of each
+            row the number of its own, or `trust.FORGED`.
+        conflicts: Other envelopes under the number of one that a probe has signed already.
+        unsure: Rows whose probe nobody could be asked about.
     """
 
     columns: dict[str, pa.Array]
@@ -55,6 +60,9 @@ class Parsed:
     failures: list[Failure] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
     known: dict[str, pa.Array] = field(default_factory=dict)
+    signed: tuple[Sequence[Key | None], np.ndarray] | None = None
+    conflicts: int = 0
+    unsure: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,8 @@ class Options:
             is more so is a dead letter.
         swapped_roles: IoTAC: the producer names the victim as `requestSource` and the attacker as monitored.
         trust: What a gateway has confirmed of the probe.
-        probes: The same of each probe by its id, where an input holds what several send.
+        probes: Who tells the same of each probe by its id, and goes on to do so while an input is read.
+        probe: Id of the one that all of the input comes from; in format `probe` each record says it.
         quarantined: Verdicts (`trust.VERDICTS`) with which an event becomes a dead letter.
         refused: The same, but of its bytes nothing is kept.
     """
@@ -92,7 +101,8 @@ class Options:
     max_ahead: int = 300_000_000
     swapped_roles: bool = False
     trust: Trust | None = None
-    probes: Mapping[str, Trust | None] | None = None
+    probes: Confirmed | None = None
+    probe: str | None = None
     quarantined: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 
@@ -155,7 +165,8 @@ class Counts:
     dead: int = 0
     duplicates: int = 0
     blank: int = 0
-    conflicts: int = 0  # same id, other bytes: kept under an id from its origin
+    conflicts: int = 0  # same id, other bytes, kept under an id from its origin; or same number, signed twice
+    unsure: int = 0  # rows judged by what was told of their probe before, if anything: nobody answers now
     misfits: int = 0  # rows with a value that did not fit its column's type
     bytes: int = 0  # after decompression
 

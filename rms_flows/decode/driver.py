@@ -19,7 +19,7 @@ from rms_flows.decode import framing, identity
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Context, Counts, Decoded, Failure, Format, Parsed
 from rms_flows.decode.framing import Frame, Readable
-from rms_flows.decode.held_back import verdicts, without_future, without_strangers
+from rms_flows.decode.held_back import judge_rows, without_future, without_strangers
 from rms_flows.decode.records import Records
 from rms_flows.errors import DecodeError
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, TIMESTAMP
@@ -163,9 +163,8 @@ class Inlet:
             parsed = without_future(parsed, received, self._context.options.max_ahead)
         if not self._context.archived:  # there the verdict is, and stays
             received = self._received(frame, places)
+            judge_rows(parsed, received, self._context.options)
             parsed = without_strangers(parsed, received, self._context.options)
-            if "rms.trust" in parsed.known:
-                parsed.known["rms.trust"] = verdicts(parsed, received, self._context.options)
         record = np.arange(len(records)) if parsed.record is None else parsed.record
         if not parsed.columns:
             record = record[:0]
@@ -175,6 +174,8 @@ class Inlet:
             extra=int(np.count_nonzero(record[1:] == record[:-1])),
             dead=len(failures) + len(frame.torn),
             blank=len(parsed.blank),
+            conflicts=parsed.conflicts,
+            unsure=parsed.unsure,
             bytes=frame.size,
         )
         rows = self._rows(frame, parsed, places[record], counts)

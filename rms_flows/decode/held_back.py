@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.decode.contract import Failure, Options, Parsed
-from rms_flows.trust import UNKNOWN, judge
+from rms_flows.trust import FORGED, UNKNOWN, judge, judge_signed
 
 
 def without_future(parsed: Parsed, ingested: pa.Array, most: int) -> Parsed:
@@ -34,6 +34,30 @@ def without_future(parsed: Parsed, ingested: pa.Array, most: int) -> Parsed:
     return _without(parsed, kept.to_numpy(zero_copy_only=False), failure)
 
 
+def judge_rows(parsed: Parsed, ingested: pa.Array, options: Options) -> None:
+    """Add to what is known of rows whom to believe, where the input's document says whom it is of.
+
+    Args:
+        parsed: Of a block of records.
+        ingested: timestamp[us, UTC], shape (records,): when each reached us; null where nobody knows.
+        options: What is known of the probe, or who knows it.
+    """
+    times = parsed.columns.get("@timestamp")
+    stopped = options.quarantined | options.refused
+    if times is None or not (stopped or parsed.signed is not None or options.probes is not None):
+        return  # who puts on what is known of the source judges, too
+    received = ingested.take(pa.array(_record(parsed)))
+    if parsed.signed is not None:
+        keys, which = parsed.signed
+        parsed.known["rms.trust"] = judge_signed(keys, which, times, received)
+        return
+    trust = options.trust
+    if options.probes is not None:
+        trust, sure = options.probes.of(options.probe or "")
+        parsed.unsure = 0 if sure else len(times)
+    parsed.known["rms.trust"] = judge(trust, times, received)
+
+
 def without_strangers(parsed: Parsed, ingested: pa.Array, options: Options) -> Parsed:
     """Turn what comes of a probe that is not trusted into failures, where the source's document says so.
 
@@ -41,48 +65,25 @@ def without_strangers(parsed: Parsed, ingested: pa.Array, options: Options) -> P
     refused ones it is kept that they came, and no byte of what they say.
 
     Args:
-        parsed: Of a block of records.
+        parsed: Of a block of records, which are judged.
         ingested: timestamp[us, UTC], shape (records,): when each reached us; null where nobody knows.
-        options: What is known of the probe, and what is to be done.
+        options: What is to be done.
     """
-    times = parsed.columns.get("@timestamp")
     stopped = options.quarantined | options.refused
-    if times is None or not stopped:
+    if not stopped or "rms.trust" not in parsed.known:
         return parsed
-    record = _record(parsed)
+    record, times = _record(parsed), parsed.columns["@timestamp"]
     received = ingested.take(pa.array(record))
-    found = verdicts(parsed, ingested, options).to_pylist()
-    own = parsed.known.get("rms.trust", pa.nulls(len(found))).to_pylist()
+    found = parsed.known["rms.trust"].to_pylist()
+    which = np.zeros(len(found), np.int64) if parsed.signed is None else parsed.signed[1]
 
     def failure(row: int) -> Failure:
         verdict = found[row]
-        why = (
-            _UNKNOWN if verdict == UNKNOWN else _FORGED if own[row] else _untrusted(times[row], received[row])
-        )
+        reason = _untrusted(times[row], received[row])
+        why = _UNKNOWN if verdict == UNKNOWN else _FORGED if which[row] == FORGED else reason
         return Failure(int(record[row]), verdict, why, kept=verdict not in options.refused)
 
     return _without(parsed, np.array([one not in stopped for one in found], np.bool_), failure)
-
-
-def verdicts(parsed: Parsed, ingested: pa.Array, options: Options) -> pa.Array:
-    """Judge each row: by what the decoder found out itself, else by what is known of the probe.
-
-    Args:
-        parsed: Of a block of records.
-        ingested: timestamp[us, UTC], shape (records,): when each reached us; null where nobody knows.
-        options: What is known of the probe, or of several.
-
-    Returns:
-        Of each row one of `trust.VERDICTS`.
-    """
-    times, received = parsed.columns["@timestamp"], ingested.take(pa.array(_record(parsed)))
-    found = judge(options.trust, times, received).cast(pa.string())
-    sources = parsed.known.get("rms.source")
-    if sources is not None:
-        for name in sources.unique().to_pylist():
-            own = judge((options.probes or {}).get(name), times, received).cast(pa.string())
-            found = pc.if_else(pc.equal(sources, name), own, found)
-    return pc.coalesce(parsed.known.get("rms.trust", pa.nulls(len(found), pa.string())), found)
 
 
 def _record(parsed: Parsed) -> np.ndarray:
@@ -107,6 +108,9 @@ def _without(parsed: Parsed, kept: np.ndarray, failure: Callable[[int], Failure]
         [*parsed.failures, *failures],
         parsed.blank,
         {name: column.filter(mask) for name, column in parsed.known.items()},
+        parsed.signed and (parsed.signed[0], parsed.signed[1][kept]),
+        parsed.conflicts,
+        parsed.unsure,
     )
 
 
@@ -118,7 +122,10 @@ def _ahead(time: pa.Scalar, received: pa.Scalar) -> str:
 
 
 _FORGED = "the envelope is not signed with the key of the probe; see publicKey in its `trust:`"
-_UNKNOWN = "no gateway has confirmed the probe; put its fingerprint or key into `trust:` of the source"
+_UNKNOWN = (
+    "no gateway has confirmed the probe; put its fingerprint or key into `trust:` of the source, "
+    "or where its `probes:` says; an envelope needs the publicKey"
+)
 
 
 def _untrusted(time: pa.Scalar, received: pa.Scalar) -> str:

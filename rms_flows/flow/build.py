@@ -14,23 +14,21 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from rms_flows.annotate import FILLED, annotator
+from rms_flows.confirm import Confirmed
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError, FlowError
+from rms_flows.flow.confirmed import Probed, Sources, behind, probed_by
 from rms_flows.flow.plan import Plan, ProcessorStage, SinkStage, SourceStage
 from rms_flows.io import open_sink, open_source, uri
 from rms_flows.io.contract import Late, Request, Sink, Window
-from rms_flows.io.registry import probes
 from rms_flows.io.spill import Spill
-from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, Trust, microseconds
+from rms_flows.model import Orchestrator, ProcessorEntry, SinkEntry, Source, microseconds
 from rms_flows.processors import Step, make
 from rms_flows.processors.contract import Search
 from rms_flows.report.build import EVENT_COLUMNS
-from rms_flows.schema import ENVELOPE, MISFIT, micros
+from rms_flows.schema import ENVELOPE, MISFIT
 from rms_flows.sigma.expression import Look
 from rms_flows.trust import UNKNOWN, UNTRUSTED
-
-Probed = Mapping[str, Trust | None]
-"""What is known of the probes of a source by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ class Choices:
         endless: Sources may have no end.
         pushdown: Sources may leave out what no processor looks for.
         adding: Sinks that are files keep what they hold.
+        rejudge: What archives say of whom to believe is judged anew, as far as it can be.
     """
 
     start: datetime | None = None
@@ -56,6 +55,7 @@ class Choices:
     endless: bool = False
     pushdown: bool = True
     adding: bool = False
+    rejudge: bool = False
 
 
 def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices) -> Plan:
@@ -74,8 +74,8 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     _known(choices.sources, [source.id for source in flow.sources], "source")
     _known(choices.sinks, [sink.id for sink in flow.sinks], "sink")
     run = next(_RUNS)
-    probed = {one.id: probes(one.probes, folder) for one in flow.sources if one.probes}
-    sources = _sources(flow, probed)
+    probed = probed_by(flow, folder)
+    sources = behind(flow, probed)
     processors = [_processor(entry, folder, run, sources[entry.id]) for entry in flow.in_order()]
     steps = {stage.id: stage.ready() for stage in processors}
     _apart(flow, steps, data_folder, choices)
@@ -84,10 +84,11 @@ def build(flow: Orchestrator, folder: Path, data_folder: Path, choices: Choices)
     windows = _windows(flow, steps, window)
     needs = _needs(flow, steps)
     looks = _looks(flow, processors, choices)
-    late = _late(flow, processors, steps, needs) if choices.pushdown else {}
+    sparing = choices.pushdown and not choices.rejudge  # which may look at verdicts that are to be
+    late = _late(flow, processors, steps, needs) if sparing else {}
     requests = {
         one.id: Request(
-            needs[one.id],
+            _judging(needs[one.id]) if choices.rejudge else needs[one.id],
             windows[one.id],
             lateness=microseconds(one.lateness) if choices.endless else None,
             looks_for=looks[one.id],
@@ -136,7 +137,7 @@ def _looks(
     found: dict[str, Looking | None] = {}
     for source in flow.sources:
         behind = tuple(one.ready for one in processors if source.id in one.inputs)
-        open_ = not choices.pushdown or choices.endless or source.id in whole
+        open_ = not choices.pushdown or choices.rejudge or choices.endless or source.id in whole
         found[source.id] = None if open_ else partial(_looked_for, behind)
     return found
 
@@ -211,7 +212,7 @@ def _opened(
     folder: Path,
     choices: Choices,
     requests: Mapping[str, Request],
-    probed: Mapping[str, Probed],
+    probed: Probed,
 ) -> tuple[SourceStage, ...]:
     """Open the places of all sources."""
     group = f"rms.{flow.orchestrator}"
@@ -221,7 +222,7 @@ def _opened(
 
 
 def _source(
-    source: Source, folder: Path, choices: Choices, request: Request, group: str, probed: Probed | None
+    source: Source, folder: Path, choices: Choices, request: Request, group: str, probes: Confirmed | None
 ) -> SourceStage:
     chosen = choices.sources.get(source.id)
     place = chosen or (source.live if choices.endless else None) or source.archive
@@ -233,14 +234,19 @@ def _source(
     opened = open_source(
         place,
         base=Path() if chosen else folder,
-        options=replace(_options(source), probes=probed),
+        options=replace(_options(source), probes=probes),
         confined=not chosen,
         endless=choices.endless,
         group=f"{group}.{source.id}",
     )
     lateness = microseconds(source.lateness)
     idle = microseconds(source.idle) if opened.endless else None
-    return SourceStage(source.id, opened, request, partial(annotator, source), lateness, idle)
+    known = partial(annotator, source, probes, rejudge=choices.rejudge)
+    return SourceStage(source.id, opened, request, known, lateness, idle)
+
+
+def _judging(needs: frozenset[str] | None) -> frozenset[str] | None:
+    return None if needs is None else needs | {"probe.sequence"}  # see `annotate.rejudged`
 
 
 def _options(source: Source) -> Options:
@@ -258,6 +264,7 @@ def _options(source: Source) -> Options:
         max_ahead=microseconds(source.max_ahead),
         swapped_roles=source.swapped_roles,
         trust=source.trust,
+        probe=source.id,
         quarantined=_verdicts(source, "quarantine"),
         refused=_verdicts(source, "refuse"),
     )
@@ -266,25 +273,6 @@ def _options(source: Source) -> Options:
 def _verdicts(source: Source, policy: str) -> frozenset[str]:
     policies = {UNTRUSTED: source.untrusted, UNKNOWN: source.unknown}
     return frozenset(verdict for verdict, own in policies.items() if own == policy)
-
-
-Sources = tuple[tuple[str, int | None], ...]
-"""Ids of sources, and from when on each is confirmed, microseconds."""
-
-
-def _sources(flow: Orchestrator, probed: Mapping[str, Probed]) -> dict[str, Sources]:
-    """Give the sources behind each source and processor; of several probes in one those with a key."""
-    found: dict[str, Sources] = {}
-    for one in flow.sources:
-        keyed = {name: trust for name, trust in probed.get(one.id, {}).items() if trust and trust.publicKey}
-        behind = keyed if one.id in probed else {one.id: one.trust}
-        found[one.id] = tuple(
-            (name, micros(trust.validFrom) if trust and trust.validFrom else None)
-            for name, trust in behind.items()
-        )
-    for entry in flow.in_order():
-        found[entry.id] = tuple(dict.fromkeys(one for name in entry.inputs for one in found[name]))
-    return found
 
 
 def _processor(entry: ProcessorEntry, folder: Path, run: int, sources: Sources) -> ProcessorStage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from rms_flows.decode.contract import Counts
 from rms_flows.io.contract import Request, Source
 from rms_flows.io.position import NOT_BEGUN, At, Position
 
@@ -69,6 +71,7 @@ class Taken:
         latest: Time of the last event of the source so far.
         warm: Whether it was acknowledged before.
         new: Whether it says anything: there are rows, dead letters, the end, or more is settled.
+        doubts: Of `decode.contract.Counts` what tells of trust, since the last batch: `conflicts`, `unsure`.
     """
 
     source: str
@@ -80,6 +83,12 @@ class Taken:
     latest: int
     warm: bool
     new: bool = True
+    doubts: Mapping[str, int] = field(default_factory=dict)
+
+
+def doubts(counts: Counts) -> Counter[str]:
+    """Give the counts of what was decoded that tell of trust, see `Taken.doubts`."""
+    return Counter(conflicts=counts.conflicts, unsure=counts.unsure)
 
 
 class Line(Protocol):

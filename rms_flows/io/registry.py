@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rms_flows.errors import DocumentError
 from rms_flows.io import uri as uris
 from rms_flows.io.elasticsearch.address import address
 from rms_flows.io.elasticsearch.store import ElasticsearchStore
-from rms_flows.model import DataSourceManifest, Trust
 from rms_flows.registry import FolderStore, Registry
 
 _SCHEMES = ("elasticsearch", "elasticsearch+https")
@@ -40,23 +38,3 @@ folder, or elasticsearch://HOST/PREFIX
             "no registry can be there", where=place, remedy="write a folder, or elasticsearch://HOST/PREFIX"
         )
     return Registry(ElasticsearchStore(address(split)))
-
-
-def probes(place: str, base: Path = Path()) -> Mapping[str, Trust | None]:
-    """Give what a registry says now of each probe by its id: whom a gateway has confirmed.
-
-    Args:
-        place: See `registry`.
-        base: Likewise.
-
-    Raises:
-        DocumentError: It has no probes, or one of its documents is not what it has to be.
-    """
-    found = {one.id: one.trust for one in registry(place, base).all(DataSourceManifest)}
-    if not found:
-        raise DocumentError(
-            "the registry has no DataSourceManifest",
-            where=place if "://" in place else str(base / place),
-            remedy="name the place that `rms registry apply` wrote to",
-        )
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Final
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.errors import SourceError
-from rms_flows.io.line import BEAT, ENDED, HELD_UP, NO_ROWS, Feed, Taken, too_late
+from rms_flows.io.line import BEAT, ENDED, HELD_UP, NO_ROWS, Feed, Taken, doubts, too_late
 from rms_flows.io.position import NOT_BEGUN, Position
 
 _POLL: Final = 0.1
@@ -40,6 +41,7 @@ class Sliced:
         assert isinstance(feed.committed, Position)  # noqa: S101
         self._start, self._committed = feed.start, feed.committed
         self._position = feed.start
+        self._doubts: Counter[str] = Counter()
         self._slices = self._sliced()
 
     @property
@@ -84,7 +86,8 @@ class Sliced:
             self._told = self.settled
         at = self._position
         warm = self.settled != ENDED and at <= self._committed
-        return Taken(self.feed.id, rows, late, dead, at, self.settled, self.latest, warm, new)
+        told, self._doubts = self._doubts, Counter()
+        return Taken(self.feed.id, rows, late, dead, at, self.settled, self.latest, warm, new, told)
 
     def _listen(self, rows: int, *, silent: bool) -> None:
         """Count how long it has been without an event."""
@@ -114,6 +117,7 @@ class Sliced:
         for number in range(self._start.fragment, len(fragments)):
             row, dead = 0, 0
             for decoded in self.feed.source.read(fragments[number], request):
+                self._doubts += doubts(decoded.counts)
                 if decoded.place is not None:
                     yield from self._placed(decoded.rows, decoded.dead, decoded.place)
                     continue

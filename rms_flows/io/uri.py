@@ -10,9 +10,10 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from rms_flows.confirm import open_trust
 from rms_flows.decode.contract import Options
 from rms_flows.errors import DocumentError
-from rms_flows.model import Trust, microseconds
+from rms_flows.model import microseconds
 
 _SCHEME: Final = re.compile(r"^([a-z][a-z0-9+-]+):(?://)?")
 REMOTE: Final = ("elasticsearch", "elasticsearch+https", "kafka")
@@ -124,12 +125,6 @@ def _character(text: str) -> str:
     return text
 
 
-def _probes(place: str) -> Mapping[str, Trust | None]:
-    from rms_flows.io.registry import probes  # noqa: PLC0415  it reads its place by `split`
-
-    return probes(place)
-
-
 _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "year": (_number(1970, 2200), "a year from 1970 to 2200"),
     "max_record": (_number(1, 1 << 31), "a number of bytes above 0"),
@@ -138,6 +133,6 @@ _READERS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "timezone": (ZoneInfo, "a zone such as Europe/Madrid"),
     "keep_original": ({"true": True, "false": False}.__getitem__, "true or false"),
     "swapped_roles": ({"true": True, "false": False}.__getitem__, "true or false"),
-    "probes": (_probes, "the place of a registry"),
+    "probes": (lambda text: open_trust(text, Path()), "who confirms probes"),
     "date_order": ({order: order for order in _ORDERS}.__getitem__, " or ".join(_ORDERS)),
 }

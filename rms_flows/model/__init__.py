@@ -6,9 +6,12 @@ from typing import Any
 
 from rms_flows.model import documents
 from rms_flows.model.documents import (
+    ConfirmedProbe,
+    ConfirmedProbes,
     DataSourceManifest,
     Document,
     Example,
+    Key,
     OrchestratorInstance,
     Parameter,
     ProcessorDefinition,
@@ -28,10 +31,13 @@ from rms_flows.model.truth import Incident, Truth
 
 __all__ = [
     "MAX_SIZE",
+    "ConfirmedProbe",
+    "ConfirmedProbes",
     "DataSourceManifest",
     "Document",
     "Example",
     "Incident",
+    "Key",
     "Orchestrator",
     "OrchestratorInstance",
     "Parameter",
@@ -63,6 +69,8 @@ KINDS: tuple[type[Document], ...] = (
     OrchestratorInstance,
     documents.Observation,
     documents.ThreatReport,
+    documents.ConfirmedProbe,
+    documents.ConfirmedProbes,
     RouteTable,
     Truth,
 )

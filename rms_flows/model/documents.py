@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rms_flows.model.times import micros
+
 DataType = Literal["string", "number", "integer", "boolean", "list", "object", "any"]
 """Type of a parameter's value."""
 
@@ -90,14 +92,60 @@ class Location(Document):
     virtualLocation: str | None = None
 
 
-class Trust(Document):
-    """What a gateway confirmed of a probe, and from when to when that holds."""
+class Key(Document):
+    """A key that a gateway confirmed, and from when to when that holds."""
 
     fingerprint: str | None = None
     publicKey: str | None = None
     validFrom: datetime | None = None
     validTo: datetime | None = None
     revokedAt: datetime | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether there is something that a gateway has confirmed."""
+        return bool(self.fingerprint or self.publicKey)
+
+    def covers(self, time: int, received: int | None = None) -> bool:
+        """Tell whether an event was, and came, while the key was confirmed.
+
+        Args:
+            time: Microseconds since 1970, when it was.
+            received: The same, when it reached us; None where nobody knows.
+        """
+        ends = [micros(one) for one in (self.validTo, self.revokedAt) if one is not None]
+        begun = self.validFrom is None or micros(self.validFrom) <= time
+        late = received is not None and self.revokedAt is not None and micros(self.revokedAt) <= received
+        return begun and all(time < end for end in ends) and not late
+
+
+class Trust(Key):
+    """What a gateway confirmed of a probe: its key, and those that it had before."""
+
+    formerKeys: tuple[Key, ...] = ()
+
+    @property
+    def known_keys(self) -> tuple[Key, ...]:
+        """All that was confirmed of it, the newest first."""
+        return tuple(one for one in (self, *self.formerKeys) if one.confirmed)
+
+
+class ConfirmedProbe(Trust):
+    """A probe that a gateway knows, as it tells of it."""
+
+    id: str = Field(min_length=1)
+    macAddress: str | None = None
+
+    @property
+    def trust(self) -> Trust:
+        """What was confirmed of it."""
+        return Trust.model_validate({name: getattr(self, name) for name in Trust.model_fields})
+
+
+class ConfirmedProbes(Document):
+    """All probes that a gateway knows."""
+
+    probes: tuple[ConfirmedProbe, ...]
 
 
 class DataSourceManifest(Document):

@@ -80,9 +80,9 @@ class Source(Document):
     probes: str | None = Field(
         default=None,
         min_length=1,
-        description="Where envelopes of several probes come in one source (format: probe): the "
-        "registry whose manifests have their public keys, a folder from the flow's on or "
-        "elasticsearch://HOST/PREFIX.",
+        description="Who confirms the probe, asked again and again: a folder of the registry or a file of "
+        "devices (.yaml, .json, .csv), from the flow's folder on, or https:// of a gateway. Envelopes "
+        "(format: probe) may be of several probes, whose public keys it has.",
     )
     untrusted: Policy = Field(
         default="annotate", description=f"Events of a time without confirmation: {_POLICIES}"
@@ -100,6 +100,12 @@ class Source(Document):
                     f"no time zone is called {zone!r}; write one such as Europe/Madrid"
                 ) from None
         return zone
+
+    @model_validator(mode="after")
+    def _confirmed_once(self) -> Self:
+        if self.probes is not None and self.trust is not None:
+            raise ValueError("trust: and probes: both say who is confirmed; keep one of them")
+        return self
 
 
 _MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}

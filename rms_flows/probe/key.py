@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from rms_flows.envelope import generate
 from rms_flows.errors import DocumentError
+from rms_flows.secret import read_private
 
 _BYTES: Final = 32
+
+CHANGE: Final = timedelta(days=1)
+"""How long an old key is good beside the one that replaces it."""
 
 
 def make(path: Path) -> bytes:
@@ -45,22 +49,7 @@ def load(path: Path) -> bytes:
     Raises:
         DocumentError: It can't be read, others may read it, or it is none.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(1024)
-    except OSError as error:
-        raise DocumentError(
-            f"the key can't be read ({error.strerror})",
-            where=str(path),
-            remedy="make one with `rms probe key`, or check path and rights",
-        ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise DocumentError(
-            f"others may read or write the key (mode {mode:04o})",
-            where=str(path),
-            remedy=f"chmod 600 {path}, and make a new key if somebody did",
-        )
+    text = read_private(path, "the key", "make one with `rms probe key`")
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except binascii.Error:

@@ -30,7 +30,7 @@ GATHERED: Final = 200
 LEAVE: Final = 5.0
 """Seconds in which what waits is sent at the end; the rest is sent after the next start."""
 LOOK: Final = 2.0
-"""Seconds from one look at the manifest to the next."""
+"""Seconds from one look at the manifest and the key to the next."""
 LONGEST: Final = 900_000
 """Bytes of an envelope: brokers take a million unless told."""
 RETRY: Final = 1.0
@@ -55,13 +55,16 @@ class Probe:
         self._read, self._where = read, where
         self._manifest = read()
         self._settings = settings(self._manifest, where)
-        self._signer = Signer(key.load(folder / self._settings.key), self._manifest.id)
+        self._key = folder / self._settings.key
+        self._private = key.load(self._key)
+        self._signer = Signer(self._private, self._manifest.id)
         output = open_output(self._settings.output, folder, self._manifest.id)
         self._journal = Journal(folder / self._settings.state, self._settings.spool)
         self._sending = Sending(self._journal, output)
         self._crew = Crew()
         self._failed: dict[str, str] = {}
         self._unread: str | None = None
+        self._keyless: str | None = None
         self._held_back = 0
         self._stop = threading.Event()
         self._host = socket.gethostname()
@@ -99,6 +102,7 @@ class Probe:
             if time.monotonic() >= look:
                 look = time.monotonic() + LOOK
                 self._reread()
+                self._rekey()
             self._gather(max(0.0, min(beat, look, time.monotonic() + 0.5) - time.monotonic()))
         self._crew.dismiss(())
         self._drain()
@@ -200,6 +204,21 @@ class Probe:
         self._manifest = manifest
         if changed != self._settings:
             self._take_over(changed)
+
+    def _rekey(self) -> None:
+        """Sign with another key where one was put in its place; with the old one while there is none."""
+        try:
+            found = key.load(self._key)
+        except DocumentError as error:
+            if str(error) != self._keyless:
+                self._keyless = str(error)
+                self._keep([_state(FAILED, collector="key", reason=self._keyless)])
+            return
+        if found == self._private and self._keyless is None:
+            return
+        changed, self._keyless = found != self._private, None
+        self._private, self._signer = found, Signer(found, self._manifest.id)
+        self._keep([_state(RUNNING, collector="key", reason="key changed" if changed else None)])
 
     def _take_over(self, changed: Settings) -> None:
         gone = self._crew.dismiss(changed.collectors)

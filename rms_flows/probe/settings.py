@@ -177,7 +177,14 @@ def from_file(path: Path) -> Read:
     return lambda: load(path, DataSourceManifest)
 
 
-def from_registry(folder: Path, name: str) -> Read:
+def from_registry(folder: str, name: str) -> Read:
     """Read the manifest of this id from the registry in a folder."""
     kept = Registry(FolderStore(folder))
     return lambda: kept.read(DataSourceManifest, name)
+
+
+def from_service(uri: str, name: str) -> Read:
+    """Read the manifest of this id from a service, such as `rms serve`; the last one is kept here."""
+    from rms_flows.probe.remote import Remote, kept_in  # noqa: PLC0415  takes memory
+
+    return Remote(uri, name, kept_in(Path(), name))

@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
-from rms_flows.envelope import Envelope, Verifier, read, stamp
+from rms_flows.confirm import Confirmed
+from rms_flows.envelope import Envelope, Verifier, read, stamp, verifiers
 from rms_flows.errors import DocumentError, SourceError
-from rms_flows.model import DataSourceManifest
-from rms_flows.registry.store import micros
+from rms_flows.model import Key
 
 LONGEST: Final = 16 * 1024 * 1024
 """Bytes of the longest line."""
@@ -52,21 +52,19 @@ class Verification:
     """Reads envelopes of any number of probes, and finds what is wrong with them.
 
     Args:
-        manifests: Of the probes, with their public keys in `trust`.
+        known: Who confirms the probes.
         now: The time, microseconds since 1970.
         skew: Microseconds that a clock may go back, or ahead of now.
 
     Raises:
-        DocumentError: A public key is none.
+        DocumentError: A public key is none, or there is none at all.
     """
 
-    def __init__(self, manifests: Iterable[DataSourceManifest], now: int, skew: int) -> None:
-        self._trust = {one.id: one.trust for one in manifests if one.trust and one.trust.publicKey}
-        self._keys = {
-            name: Verifier(trust.publicKey or "", f"{name}: trust.publicKey")
-            for name, trust in self._trust.items()
-        }
-        if not self._keys:
+    def __init__(self, known: Confirmed, now: int, skew: int) -> None:
+        self._known = known
+        self._keys: dict[str, list[tuple[Key, Verifier]]] = {}
+        listed = known.all()
+        if listed and not [name for name in listed if self._of(name)]:  # gateways need not list any
             raise DocumentError(
                 "no manifest has the public key of a probe",
                 remedy="name manifests with --manifest or a --registry, whose trust.publicKey is what "
@@ -75,6 +73,14 @@ class Verification:
         self._latest, self._skew = now + skew, skew
         self.probes: dict[str, Account] = {}
         self.counts: Counter[str] = Counter()
+
+    def _of(self, probe: str) -> list[tuple[Key, Verifier]]:
+        """Give the keys of a probe, which are asked for once."""
+        found = self._keys.get(probe)
+        if found is None:
+            trust = self._known.of(probe).trust
+            found = self._keys[probe] = [*verifiers(trust, f"{probe}: trust.publicKey")]
+        return found
 
     def lines(self, lines: Iterable[bytes], name: str) -> Iterator[Problem]:
         """Look at the lines of a file, in their order; give what is wrong with each."""
@@ -91,16 +97,17 @@ class Verification:
             yield "broken", str(error)
             return
         name = f"{envelope.probe} {envelope.sequence}"
-        known = self._keys.get(envelope.probe)
-        if known is None:
+        keys = self._of(envelope.probe)
+        if not keys:
             yield "unknown", f"{name}: nobody has confirmed a key of this probe"
             return
-        if not known.signed(line):
+        key = next((key for key, verifier in keys if verifier.signed(line)), None)
+        if key is None:
             yield "forged", f"{name}: not signed with the key of the probe"
             return
-        yield from ((kind, f"{name}: {what}") for kind, what in self._signed(envelope, line))
+        yield from ((kind, f"{name}: {what}") for kind, what in self._signed(envelope, line, key))
 
-    def _signed(self, envelope: Envelope, line: bytes) -> Iterator[tuple[str, str]]:
+    def _signed(self, envelope: Envelope, line: bytes, key: Key) -> Iterator[tuple[str, str]]:
         account = self.probes.setdefault(envelope.probe, Account())
         content = blake2b(line, digest_size=8).digest()
         before = account.seen.get(envelope.sequence)
@@ -113,7 +120,7 @@ class Verification:
             yield same if before == content else other
             return
         account.seen[envelope.sequence] = content
-        if not self._confirmed(envelope):
+        if not key.covers(envelope.time):
             yield "unconfirmed", f"the probe was not confirmed at {stamp(envelope.time)}"
         if envelope.time > self._latest:
             yield "clock", f"says {stamp(envelope.time)}, which is yet to come"
@@ -121,12 +128,6 @@ class Verification:
         if last is not None and last.sequence < envelope.sequence and envelope.time < last.time - self._skew:
             yield "clock", f"goes back from {stamp(last.time)} to {stamp(envelope.time)}"
         account.last = envelope
-
-    def _confirmed(self, envelope: Envelope) -> bool:
-        trust = self._trust[envelope.probe]
-        ends = [micros(one) for one in (trust.validTo, trust.revokedAt) if one is not None]
-        begins = trust.validFrom is None or micros(trust.validFrom) <= envelope.time
-        return begins and all(envelope.time < end for end in ends)
 
     def gaps(self) -> Iterator[Problem]:
         """Give the numbers that are missing between the first and the last of each probe."""

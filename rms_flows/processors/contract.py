@@ -141,6 +141,8 @@ class Step:
             true; None for a processor without rules.
         stateful: What it finds in many events together; None for most.
         meaning: Hash of what it finds, whatever its rules are called and wherever they lie.
+        refused: What it does not do though it was told to, a note each.
+        made_of: Files and folders that it was made of; a stream makes it again when they change.
         looks_for: What it looks for in single events; None where every event matters to it.
         search: What it needs of `columns`, row by row; None: all.
     """
@@ -155,6 +157,8 @@ class Step:
     unreachable: Callable[[frozenset[str]], int] | None = None
     stateful: Stateful | None = None
     meaning: str = ""
+    refused: tuple[str, ...] = ()
+    made_of: tuple[Path, ...] = ()
     looks_for: tuple[Look, ...] | None = None
     search: Search | None = None
 

@@ -49,6 +49,7 @@ class Correlations:
         judge: Judges a batch by these rules.
         processor: Id of the processor's manifest.
         silent: Ids of rules and correlations that don't report, because others look at them.
+        pack: See `Rule`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Correlations:
         *,
         processor: str,
         silent: frozenset[str] = frozenset(),
+        pack: str | None = None,
     ) -> None:
         self.specs = tuple(specs)
         self._judge = judge
@@ -83,7 +85,7 @@ class Correlations:
         for number, ones in enumerate(inner):
             self._place(number, ones)
         self._reports = [
-            Rule(one.id, one.title, one.author, one.level, one.tags, one.meaning) for one in self.specs
+            Rule(one.id, one.title, one.author, one.level, one.tags, one.meaning, pack) for one in self.specs
         ]
         self._expected = {
             number: expected(one, one.keys)

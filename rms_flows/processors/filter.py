@@ -119,6 +119,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         name=parameters.get("title") or manifest_id,
         level=level,
         meaning=xxhash.xxh3_128_hexdigest(meaning.encode()),
+        pack=xxhash.xxh3_128_hexdigest(f"{manifest_id} {meaning}".encode()),
     )
     message = parameters.get("message") or said
     measured = tuple(
@@ -141,7 +142,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         run=run,
         gives="reports",
         columns=frozenset(columns),
-        meaning=f"{rule.id} {rule.meaning}",
+        meaning=rule.pack or "",
         looks_for=(Look(rule.name, None, joined(map(_looks_for, comparisons))),),
     )
 

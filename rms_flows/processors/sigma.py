@@ -30,8 +30,10 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
     routing = parameters["routing"]
     loaded = sigma.load(paths, pipelines, routing=routing, routes=tables)
     plan = sigma.compile(loaded)
+    pack = _meaning(loaded)
     rules = [
-        Rule(rule.id, rule.title, rule.author, rule.level, rule.tags, rule.meaning) for rule in plan.rules
+        Rule(rule.id, rule.title, rule.author, rule.level, rule.tags, rule.meaning, pack)
+        for rule in plan.rules
     ]
 
     speaks = np.array([rule.id not in loaded.silent for rule in plan.rules], dtype=np.bool_)
@@ -47,20 +49,22 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
     stateful = None
     if loaded.correlations:
         ids = [rule.id for rule in plan.rules]
-        stateful = Correlations(loaded.correlations, ids, judge, processor=manifest_id, silent=loaded.silent)
+        stateful = Correlations(
+            loaded.correlations, ids, judge, processor=manifest_id, silent=loaded.silent, pack=pack
+        )
+    refused = tuple(f"{rule.where}: {rule.title}: refused: {rule.reason}" for rule in loaded.refused)
     looks = frozenset(EVENT_COLUMNS) | (stateful.columns if stateful else frozenset())
     return Step(
         run=lambda batch: judge(batch).reports,
         gives="reports",
         columns=None if plan.columns is None else plan.columns | looks,
-        notes=(
-            *(f"{rule.where}: {rule.title}: refused: {rule.reason}" for rule in loaded.refused),
-            *(_unrouted(loaded) if routing else ()),
-        ),
+        notes=(*refused, *(_unrouted(loaded) if routing else ())),
         counts={"evaluated": len(rules) + len(loaded.correlations), "refused": len(loaded.refused)},
         unreachable=partial(_unreachable, loaded),
         stateful=stateful,
-        meaning=_meaning(loaded),
+        meaning=pack,
+        refused=refused,
+        made_of=(*paths, *pipelines, *tables),
         looks_for=_looks_for(loaded),
         search=None if plan.first is None else Search(plan.first, looks, plan.search),
     )

@@ -20,7 +20,8 @@ from urllib.parse import quote, unquote
 
 from rms_flows.durable import sync
 from rms_flows.errors import DocumentError
-from rms_flows.registry.store import EPOCH, Stored, micros
+from rms_flows.model.times import EPOCH, micros
+from rms_flows.registry.store import Stored
 
 _HISTORY: Final = ".history"
 _LIFE: Final = ".life"

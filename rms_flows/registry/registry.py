@@ -16,9 +16,10 @@ import yaml
 from rms_flows.errors import ConflictError, DocumentError, MissingError, OvertakenError
 from rms_flows.model import Document, parse
 from rms_flows.model.documents import ProcessorOrchestrator
+from rms_flows.model.times import EPOCH, micros
 from rms_flows.registry.discover import check_example, fits
 from rms_flows.registry.kinds import KINDS, REFERENCES, Named, identity, references
-from rms_flows.registry.store import EPOCH, Store, Stored, micros
+from rms_flows.registry.store import Store, Stored
 
 _D = TypeVar("_D", bound=Document)
 _T = TypeVar("_T")

@@ -45,6 +45,7 @@ class Rule:
         level: informational, low, medium, high or critical.
         tags: For example `attack.t1110`.
         meaning: Hash of what the rule means, in hex; part of the report's id.
+        pack: Hash of what all rules beside it mean; says which ones were there when it was made.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Rule:
     level: str | None = None
     tags: tuple[str, ...] = ()
     meaning: str = ""
+    pack: str | None = None
 
 
 def single_event(
@@ -149,6 +151,7 @@ def _build(
         "rule.author": _of_rule(indices, [rule.author for rule in chosen]),
         "rule.level": _of_rule(indices, [rule.level for rule in chosen]),
         "rule.tags": pa.array([list(rule.tags) for rule in chosen], TEXTS).take(indices),
+        "rms.pack": _of_rule(indices, [rule.pack for rule in chosen]),
         "message": pa.array([rule.name for rule in chosen], pa.string()).take(indices),
         "rms.first": stamps,
         "rms.last": stamps,

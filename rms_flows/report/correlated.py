@@ -44,6 +44,7 @@ def correlated(found: pa.RecordBatch, rule: Rule, *, processor: str, kind: str) 
         "rule.author": _constant(rule.author, count),
         "rule.level": _constant(rule.level, count),
         "rule.tags": pa.array([list(rule.tags)], TEXTS).take(pa.array(np.zeros(count, np.int64))),
+        "rms.pack": _constant(rule.pack, count),
         "message": pa.repeat(pa.scalar(rule.name, pa.string()), count),
         "rms.group": pc.if_else(pc.equal(found.column("group"), "{}"), None, found.column("group")),
         "rms.first": found.column("first"),

@@ -34,6 +34,7 @@ _UNMAPPED: Final = (
     "rms.location",
     "rms.group",
     "rms.measurement",
+    "rms.pack",
     "rule.author",
     "rule.tags",
 )

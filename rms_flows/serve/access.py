@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from rms_flows.errors import DocumentError
+from rms_flows.secret import read_private
 
 Role = Literal["probe", "reader", "admin"]
 """A probe sends envelopes and reads documents; a reader only reads; an admin changes documents too."""
@@ -48,22 +47,13 @@ def tokens(path: Path) -> Mapping[bytes, Role]:
     Raises:
         DocumentError: It can't be read, others may read it, or a line is not so; no token is shown.
     """
+    data = read_private(path, "the tokens", "make some with `openssl rand -hex 32`")
     try:
-        with path.open(encoding="utf-8") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            lines = [line.split() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.split() for line in data.decode().splitlines()]
+    except UnicodeDecodeError:
         raise DocumentError(
-            f"tokens can't be read ({getattr(error, 'strerror', None) or 'no UTF-8'})",
-            where=str(path),
-            remedy="check path and rights",
+            "tokens can't be read (no UTF-8)", where=str(path), remedy="save it as UTF-8"
         ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise DocumentError(
-            f"others may read or write the tokens (mode {mode:04o})",
-            where=str(path),
-            remedy=f"chmod 600 {path}, and make new ones if somebody did",
-        )
     found: dict[bytes, Role] = {}
     for number, words in enumerate(lines, 1):
         if not words or words[0].startswith("#"):

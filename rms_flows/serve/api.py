@@ -6,6 +6,7 @@ Errors are JSON as everywhere in the package: `problem`, `where`, `remedy`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from datetime import datetime
 from enum import Enum
@@ -27,11 +28,11 @@ from rms_flows.errors import (
     SinkError,
     UnreachableError,
 )
-from rms_flows.model import MAX_SIZE, Document, parse
+from rms_flows.model import MAX_SIZE, ConfirmedProbe, DataSourceManifest, Document, parse
 from rms_flows.registry import KINDS, Registry, instance, instances, kind_called, wish_to_stop
 from rms_flows.registry.kinds import identity
 from rms_flows.serve.access import Access, Role
-from rms_flows.serve.intake import Broken, Intake, envelopes
+from rms_flows.serve.intake import Broken, Intake, Known, envelopes
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a body of envelopes at most; a probe sends a few hundred at once."""
@@ -64,13 +65,16 @@ class Refused(Exception):  # noqa: N818  an answer, not a fault of ours
         super().__init__(problem)
 
 
-def application(registry: Registry, intake: Intake | None, access: Access) -> FastAPI:
+def application(
+    registry: Registry, intake: Intake | None, access: Access, known: Known | None = None
+) -> FastAPI:
     """Make the service.
 
     Args:
         registry: Its documents.
         intake: Takes envelopes; None takes none.
         access: Who may do what.
+        known: Tells which envelopes are forged, which are refused then; None keeps all.
     """
     app: FastAPI = FastAPIOffline(
         title="rms_flows",
@@ -93,24 +97,27 @@ def application(registry: Registry, intake: Intake | None, access: Access) -> Fa
 
         return Depends(check)
 
-    _health(app, intake)
+    _health(app, intake, known)
     if intake is not None:
-        _envelopes(app, intake, allowed("probe", "admin"))
+        _envelopes(app, intake, allowed("probe", "admin"), known)
     _reading(app, registry, allowed("probe", "reader", "admin"))
+    _probes(app, registry, allowed("probe", "reader", "admin"))
     _writing(app, registry, allowed("admin"))
     _running(app, registry, allowed("probe", "reader", "admin"), allowed("admin"))
     return app
 
 
-def _health(app: FastAPI, intake: Intake | None) -> None:
+def _health(app: FastAPI, intake: Intake | None, known: Known | None) -> None:
     @app.get("/healthz", summary="Whether envelopes are kept", tags=["health"])
     def health() -> Response:
         trouble = intake.trouble if intake else None
-        said = {"status": "ok"} if trouble is None else {"status": "failing", "problem": trouble}
+        said: Plain = {"status": "ok"} if trouble is None else {"status": "failing", "problem": trouble}
+        if known is not None:
+            said["forged"] = known.refused
         return JSONResponse(said, 200 if trouble is None else 503)
 
 
-def _envelopes(app: FastAPI, intake: Intake, allowed: Any) -> None:
+def _envelopes(app: FastAPI, intake: Intake, allowed: Any, known: Known | None) -> None:
     @app.post(
         "/v1/envelopes",
         summary="Keep envelopes, a line each, all of them or none",
@@ -125,6 +132,12 @@ def _envelopes(app: FastAPI, intake: Intake, allowed: Any) -> None:
             raise Refused(422, f"line {given.line}: {given.why}", "none of the lines was kept; mend it")
         if any(len(one.line) > LONGEST for one in given):
             raise Refused(413, f"an envelope is longer than {LONGEST:,} bytes", "send less in one")
+        if known is not None and (forged := await asyncio.to_thread(known.forged, given)) is not None:
+            raise Refused(
+                422,
+                f"an envelope of {forged!r} is not signed with a key that the registry has of it",
+                "none was kept; put its publicKey into the manifest's trust, and send them again",
+            )
         if given and (why := await asyncio.wrap_future(intake.put(given))) is not None:
             raise Refused(503, why, "send them again later")
         return {"kept": len(given)}
@@ -157,10 +170,30 @@ def _reading(app: FastAPI, registry: Registry, allowed: Any) -> None:
         ]
 
     @app.get("/v1/documents/{kind}/{name:path}", summary="Read a document", **reading)
-    def read(kind: str, name: str, at: Moment = None, *, expanded: bool = False) -> Plain:
+    def read(
+        request: Request, kind: str, name: str, at: Moment = None, *, expanded: bool = False
+    ) -> Response:
         if expanded:
-            return registry.expanded(_kind(kind), name, at)
-        return _plain(registry.read(_kind(kind), name, at))
+            return _tagged(request, registry.expanded(_kind(kind), name, at))
+        return _tagged(request, _plain(registry.read(_kind(kind), name, at)))
+
+
+def _probes(app: FastAPI, registry: Registry, allowed: Any) -> None:
+    """Answer as a gateway does, see docs/trust.md."""
+    reading: Plain = {"dependencies": [allowed], "tags": ["probes"]}
+
+    @app.get("/v1/probes", summary="List what is confirmed of probes", **reading)
+    def listed(request: Request) -> Response:
+        return _tagged(request, {"probes": [_confirmed(one) for one in registry.all(DataSourceManifest)]})
+
+    @app.get("/v1/probes/{name:path}", summary="Tell what is confirmed of a probe", **reading)
+    def told(request: Request, name: str) -> Response:
+        return _tagged(request, _confirmed(registry.read(DataSourceManifest, name)))
+
+
+def _confirmed(manifest: DataSourceManifest) -> Plain:
+    trust = {} if manifest.trust is None else dict(manifest.trust)
+    return _plain(ConfirmedProbe(id=manifest.id, macAddress=manifest.macAddress, **trust))
 
 
 def _writing(app: FastAPI, registry: Registry, allowed: Any) -> None:
@@ -232,6 +265,15 @@ def _kind(name: str) -> type[Document]:
 
 def _plain(document: Document) -> Plain:
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _tagged(request: Request, content: Plain) -> Response:
+    """Answer with a tag, or, where who asks has what has this tag, that nothing has changed."""
+    answer = JSONResponse(content)
+    answer.headers["ETag"] = tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    if request.headers.get("If-None-Match") == tag:
+        return Response(status_code=304, headers={"ETag": tag})
+    return answer
 
 
 async def _body(request: Request, most: int) -> bytes:

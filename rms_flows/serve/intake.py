@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
-from rms_flows.envelope import read
+from rms_flows.confirm import Confirmed
+from rms_flows.envelope import Verifier, read, verifiers
 from rms_flows.errors import RmsError, SinkError
+from rms_flows.model import Key
 from rms_flows.serve.outlets import Outlet, Sent
 
 WAITING: Final = 10_000
@@ -46,6 +48,33 @@ def envelopes(body: bytes) -> list[Sent] | Broken:
             except ValueError as error:
                 return Broken(number, str(error))
     return found
+
+
+class Known:
+    """Tells which envelopes the keys show forged that somebody has confirmed; for any number of threads.
+
+    Args:
+        confirmed: Who has. Of whom no key is known, nothing is shown; nor is asked whether a key still holds.
+    """
+
+    def __init__(self, confirmed: Confirmed) -> None:
+        self._confirmed = confirmed
+        self._lock = threading.Lock()
+        self.refused = 0
+        """Bodies with a forged envelope."""
+
+    def forged(self, given: Sequence[Sent]) -> str | None:
+        """Give the probe that the first forged envelope says it is of."""
+        keys: dict[str, list[tuple[Key, Verifier]]] = {}
+        for probe, line in given:
+            if probe not in keys:
+                trust = self._confirmed.of(probe).trust
+                keys[probe] = [*verifiers(trust, self._confirmed.where, strict=False)]
+            if keys[probe] and not any(verifier.signed(line) for _, verifier in keys[probe]):
+                with self._lock:
+                    self.refused += 1
+                return probe
+        return None
 
 
 class _Waiting(NamedTuple):

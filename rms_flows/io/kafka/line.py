@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from rms_flows.io.kafka.begin import noted
 from rms_flows.io.kafka.client import Bounds, Messages, Reader, Spot, gone
 from rms_flows.io.kafka.frames import framed
 from rms_flows.io.kafka.source import before
-from rms_flows.io.line import BEAT, HELD_UP, NO_ROWS, Feed, Taken, too_late
+from rms_flows.io.line import BEAT, HELD_UP, NO_ROWS, Feed, Taken, doubts, too_late
 from rms_flows.io.position import NOT_BEGUN, At, Offsets
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class KafkaLine:
         self._source = source
         self._rows = rows
         self._told = NOT_BEGUN
+        self._doubts: Counter[str] = Counter()
         self._inlet: Inlet | None = None
         self._known: Format | None = None
         self._reader: Reader | None = None
@@ -198,7 +200,8 @@ class KafkaLine:
         if new:
             self._told = self.settled
         position = self.feed.committed if warm else self._position(reader)
-        return Taken(self.feed.id, rows, late, dead, position, self.settled, self.latest, warm, new)
+        told, self._doubts = self._doubts, Counter()
+        return Taken(self.feed.id, rows, late, dead, position, self.settled, self.latest, warm, new, told)
 
     def _decoded(
         self, polled: Mapping[Spot, Messages]
@@ -207,6 +210,7 @@ class KafkaLine:
         inlet, known = self._opened(polled)
         one = framed(polled, self._source.options.max_record, lines=known.framing == "lines")
         decoded = inlet.take(one.frame)
+        self._doubts += doubts(decoded.counts)
         rows, dead = decoded.rows, decoded.dead if decoded.dead.num_rows else None
         stamps = rows.column("@timestamp").cast(pa.int64()).to_numpy()
         behind = np.zeros(rows.num_rows, np.bool_)

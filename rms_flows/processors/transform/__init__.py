@@ -43,6 +43,7 @@ def make(manifest_id: str, parameters: Mapping[str, Any], folder: Path) -> Step:
         gives="observations",
         columns=frozenset[str]().union(*(one.reads for one in made)),
         adds=frozenset[str]().union(*(one.adds for one in made)),
+        made_of=tuple(one.file for one in made if one.file is not None),
         meaning=xxhash.xxh3_128_hexdigest(meant.encode()),
     )
 

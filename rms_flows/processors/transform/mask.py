@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.errors import DocumentError
+from rms_flows.secret import read_private
 
 SHORTEST: Final = 16
 """Bytes of a key; 128 bits can't be tried out."""
 _DIGEST: Final = 16
 """Bytes of a pseudonym: two of 2^32 values are alike with a chance of 1 in 2^65."""
+
+_MAKE: Final = "make one: (umask 077; openssl rand -hex 32 > FILE)"
 
 
 def load_key(path: Path, where: str) -> bytes:
@@ -25,21 +28,14 @@ def load_key(path: Path, where: str) -> bytes:
         where: Names the step in errors.
 
     Raises:
-        DocumentError: It can't be read, or is too short.
+        DocumentError: It can't be read, others may read it, or it is too short.
     """
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise DocumentError(
-            f"the key {path.name!r} can't be read ({error.strerror})",
-            where=where,
-            remedy="make one: openssl rand -hex 32",
-        ) from None
+    key = read_private(path, f"the key {path.name!r}", _MAKE, where).strip()
     if len(key) < SHORTEST:
         raise DocumentError(
             f"the key {path.name!r} has {len(key)} bytes, less than {SHORTEST}",
             where=where,
-            remedy="make one: openssl rand -hex 32",
+            remedy=_MAKE,
         )
     return hashlib.blake2b(key, digest_size=hashlib.blake2b.MAX_KEY_SIZE).digest()
 

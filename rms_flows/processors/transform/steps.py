@@ -42,12 +42,14 @@ class Made:
         reads: Fields that it looks at.
         adds: Fields that it may make.
         key: Stands for what is read beside the document, in the hash of what the processor does.
+        file: Where that lies.
     """
 
     run: Run
     reads: frozenset[str] = frozenset()
     adds: frozenset[str] = frozenset()
     key: str = ""
+    file: Path | None = None
 
 
 def make_step(entry: object, folder: Path, where: str) -> Made:
@@ -224,7 +226,7 @@ def _enrich(value: object, folder: Path, where: str) -> Made:
         return batch
 
     targets = frozenset(fields.values())
-    return Made(run, targets | {str(field)}, targets, path.read_text(encoding="utf-8-sig"))
+    return Made(run, targets | {str(field)}, targets, path.read_text(encoding="utf-8-sig"), path)
 
 
 def _mask(value: object, folder: Path, where: str) -> Made:
@@ -243,7 +245,8 @@ def _mask(value: object, folder: Path, where: str) -> Made:
                 where=f"{where}.fields",
                 remedy="drop it, or derive a text from it first",
             )
-    key = mask.load_key(inside(folder, str(given["key_file"]), f"{where}.key_file"), f"{where}.key_file")
+    file = inside(folder, str(given["key_file"]), f"{where}.key_file")
+    key = mask.load_key(file, f"{where}.key_file")
 
     def run(batch: pa.RecordBatch) -> pa.RecordBatch:
         for name in fields:
@@ -251,7 +254,7 @@ def _mask(value: object, folder: Path, where: str) -> Made:
                 batch = put(batch, name, mask.masked(read(batch, name), key))
         return without(batch, frozenset({ORIGINAL, MISFIT}))  # what was masked stands there, too
 
-    return Made(run, key=mask.pseudonym(key, ""))
+    return Made(run, key=mask.pseudonym(key, ""), file=file)
 
 
 _STEPS: Final[Mapping[str, Callable[[object, Path, str], Made]]] = {
