@@ -3,15 +3,17 @@
 ::
 
     RmsError
-    ├── DocumentError      a document (orchestrator, manifest, rule file's YAML) is not what it has to be
-    │   ├── MissingError   a registry has no such document
-    │   └── ConflictError  a document is there already, or another one needs it
-    ├── SourceError        a source can't be opened or read
-    ├── SinkError          a sink can't be written
-    ├── DecodeError        a whole input can't be decoded (one bad record is a dead letter, not an error)
-    ├── RuleError          a Sigma rule can't be evaluated
-    └── FlowError          a flow can't be built or run
-        └── BusyError      another instance does it already
+    ├── DocumentError         a document (orchestrator, manifest, rule file's YAML) is not what it has to be
+    │   ├── MissingError      a registry has no such document
+    │   ├── ConflictError     a document is there already, or another one needs it
+    │   ├── OvertakenError    another writer changed the registry meanwhile
+    │   └── UnreachableError  what keeps the documents does not answer
+    ├── SourceError           a source can't be opened or read
+    ├── SinkError             a sink can't be written
+    ├── DecodeError           a whole input can't be decoded (one bad record is a dead letter, not an error)
+    ├── RuleError             a Sigma rule can't be evaluated
+    └── FlowError             a flow can't be built or run
+        └── BusyError         another instance does it already
 
 Every message says what came, from where, what was expected and how to mend it.
 """
@@ -59,6 +61,14 @@ class MissingError(DocumentError):
 
 class ConflictError(DocumentError):
     """A document is there already, or another one refers to it."""
+
+
+class OvertakenError(DocumentError):
+    """Another writer changed the registry since it was looked at; what was decided has to be decided anew."""
+
+
+class UnreachableError(DocumentError):
+    """What keeps the documents does not answer, or refuses."""
 
 
 class SourceError(RmsError):

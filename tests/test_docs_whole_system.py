@@ -38,6 +38,12 @@ def documents():
     }
 
 
+def test_the_readme_types_the_same_commands():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^## The whole system.*?^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert [line.partition("     #")[0] for line in block.splitlines() if line] == COMMANDS
+
+
 class House:
     """A folder in which the page is followed."""
 

@@ -1,19 +1,30 @@
+import json
 import operator
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from evented import lines
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from rms_flows import processors as room
 from rms_flows.annotate import annotator
+from rms_flows.cli.app import app
 from rms_flows.errors import DocumentError
 from rms_flows.model import Source
 from rms_flows.processors import make, processors
 from rms_flows.schema import DICTIONARY, ENVELOPE, REPORT, TIMESTAMP
+
+RULES = Path(__file__).parents[1] / "datasets/rules"
 
 
 def batch(**columns):
@@ -206,7 +217,7 @@ def test_persist_hands_on_what_it_is_told_to():
     assert set(make("persist", "p", {"fields": ["b"]}, Path()).run(rows).schema.names) == {*ENVELOPE, "b"}
 
 
-def test_processors_of_others_are_found_by_their_entry_points(monkeypatch):
+def test_entry_points_that_name_no_processor_of_their_own_are_refused(monkeypatch):
     def installed(*values):
         entries = [EntryPoint(name, value, room.GROUP) for name, value in values]
         monkeypatch.setattr(room, "entry_points", lambda group: entries)
@@ -214,7 +225,10 @@ def test_processors_of_others_are_found_by_their_entry_points(monkeypatch):
         return processors()
 
     try:
-        assert "mine" in installed(("mine", "rms_flows.processors.persist:PROCESSOR"))
+        with pytest.raises(DocumentError, match="processor 'persist' is called 'persist', as another one is"):
+            installed(("persist", "rms_flows.processors.persist:PROCESSOR"))
+        with pytest.raises(DocumentError, match="'persist' is called 'mine' by its entry point; mend or"):
+            installed(("mine", "rms_flows.processors.persist:PROCESSOR"))
         with pytest.raises(DocumentError, match=r"os:getcwd: expected a Processor, not builtin_function"):
             installed(("x", "os:getcwd"))
         with pytest.raises(
@@ -251,3 +265,72 @@ def test_what_a_row_says_itself_stays():
     assert got["host.geo.name"].to_pylist() == ["cellar"] * 2
     assert got["host.geo.location"].to_pylist() == ["1,2"] * 2
     assert isinstance(np.asarray(got["rms.trust"].indices), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [(name, example) for name, one in processors().items() for example in one.definition.examples],
+)
+def test_examples_of_a_definition_make_steps(name, example, tmp_path):
+    for path in example.parameters.get("rules", ()):
+        lasting = tmp_path / path
+        if path.endswith(".tar.gz"):
+            with tarfile.open(lasting, "w:gz") as pack:
+                pack.add(RULES, "rules")
+        else:
+            shutil.copytree(RULES, lasting)
+    assert make(name, "x", example.parameters, tmp_path).gives in {"observations", "reports"}
+
+
+def test_definitions_say_all_that_a_person_looks_for():
+    for one in (each.definition for each in processors().values()):
+        assert all((one.id, one.description, one.vendor, one.version, one.availability, one.processorType)), (
+            one.name
+        )
+        assert all((one.inputKinds, one.outputKinds, one.examples)), one.name
+        assert all(parameter.description for parameter in one.parameters), one.name
+    shown = CliRunner().invoke(app, ["processors", "filter"]).stdout
+    for word in (
+        "vendor rms_flows",
+        "version 1",
+        "availability replay, stream",
+        "that of the field",
+        "threshold: 0.8",
+    ):
+        assert word in shown
+
+
+def test_a_package_of_somebody_else_is_installed_discovered_described_and_run(tmp_path):
+    target = tmp_path / "site"
+    subprocess.run(  # noqa: S603  our own words
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+         "--disable-pip-version-check", "--target", target, Path(__file__).parent / "packages/night"],
+        check=True,
+    )  # fmt: skip
+    stamps = [f"2026-01-01T{hour:02}:00:00Z" for hour in (0, 2, 12, 23)]
+    (tmp_path / "events.ndjson").write_text("".join(f'{{"@timestamp": "{one}", "x": 1}}\n' for one in stamps))
+    (tmp_path / "flow.yaml").write_text(NIGHT)
+
+    def rms(*words):
+        return subprocess.run(  # noqa: S603  our own words
+            [sys.executable, "-m", "rms_flows", *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)},
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    [told] = json.loads(rms("processors", "night", "--json"))
+    assert (told["vendor"], told["parameters"][0]["unit"], told["parameters"][0]["defaultValue"]) == (
+        "somebody else", "h", 22,
+    )  # fmt: skip
+    assert told["examples"][0]["parameters"] == {"begin": 1, "end": 4}
+    rms("processors", "--out", "documents")
+    assert "ProcessorDefinition night" in rms("registry", "apply", "documents")
+    rms("replay", "flow.yaml", "--quiet", "--workers", "2")
+    assert [one["@timestamp"][11:13] for one in lines(tmp_path / "kept.ndjson")] == ["00", "02", "23"]
+
+
+NIGHT = """
+orchestrator: night
+sources: [{id: hub, format: json, archive: events.ndjson}]
+processors: [{id: late, processor: night, inputs: [hub]}]
+sinks: [{id: out, inputs: [late], uri: kept.ndjson}]
+"""

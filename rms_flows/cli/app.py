@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from rms_flows import __version__
-from rms_flows.cli import act, backtest, documents, look, parity, probe, registry, rules, run, serve, stream
+from rms_flows.cli import (
+    act,
+    backtest,
+    documents,
+    engine,
+    look,
+    parity,
+    probe,
+    registry,
+    rules,
+    run,
+    serve,
+    stream,
+)
 
 app = typer.Typer(
     name="rms",
@@ -54,4 +67,5 @@ app.command("processors", epilog=documents.PROCESSORS_EPILOG)(documents.processo
 app.command("schema", epilog=documents.SCHEMA_EPILOG)(documents.schema)
 app.add_typer(rules.app, name="rules")
 app.add_typer(registry.app, name="registry")
+app.add_typer(engine.app, name="engine")
 app.add_typer(probe.app, name="probe")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rms_flows.cli import options
 from rms_flows.errors import DocumentError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rms_flows.model import ProcessorDefinition
 
 PROCESSORS_EPILOG = """Examples:
 
@@ -18,6 +23,8 @@ rms processors
 rms processors filter
 
 rms processors --json
+
+rms processors --out documents
 """
 
 
@@ -26,6 +33,10 @@ def processors(
         str | None, typer.Argument(help="Show this one with its parameters.", show_default=False)
     ] = None,
     as_json: options.AsJson = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the definitions to this folder, for rms registry apply."),
+    ] = None,
 ) -> None:
     """List the processors that a flow may use, or show one."""
     from rich.console import Console
@@ -40,34 +51,57 @@ def processors(
                 f"no processor is called {name!r}", remedy=f"the processors are {', '.join(definitions)}"
             )
         definitions = {name: definitions[name]}
+    dumped = {key: one.model_dump(mode="json", exclude_none=True) for key, one in definitions.items()}
+    if out is not None:
+        (out / "ProcessorDefinition").mkdir(parents=True, exist_ok=True)
+        for key, content in dumped.items():
+            path = out / "ProcessorDefinition" / f"{key}.json"
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"{len(dumped)} definitions in {out}")
+        return
     if as_json:
-        dumped = [
-            definition.model_dump(mode="json", exclude_none=True) for definition in definitions.values()
-        ]
-        typer.echo(json.dumps(dumped, indent=2))
+        options.show([*dumped.values()])
         return
     console = Console()
     if name is None:
-        table = Table("processor", "what it does", "version", "availability")
-        for key, definition in definitions.items():
+        table = Table("processor", "what it does", "vendor", "version", "availability")
+        for key, one in definitions.items():
             table.add_row(
-                key, definition.description or "", definition.version or "", definition.availability or ""
+                key, one.description or "", one.vendor or "", one.version or "", one.availability or ""
             )
         console.print(table)
         return
-    definition = definitions[name]
-    console.print(f"[bold]{name}[/bold]: {definition.description or ''}")
+    _show(console, definitions[name])
+
+
+def _show(console: Console, definition: ProcessorDefinition) -> None:
+    import yaml
+    from rich.table import Table
+
+    console.print(f"[bold]{definition.name}[/bold]: {definition.description or ''}")
+    told = {
+        "vendor": definition.vendor,
+        "version": definition.version,
+        "availability": definition.availability,
+        "type": definition.processorType,
+        "takes": ", ".join(definition.inputKinds),
+        "gives": ", ".join(definition.outputKinds),
+    }
+    console.print("; ".join(f"{word} {text}" for word, text in told.items() if text))
     table = Table("parameter", "type", "unit", "default", "meaning")
     for parameter in definition.parameters:
         default = "" if parameter.defaultValue is None else json.dumps(parameter.defaultValue)
         table.add_row(
-            parameter.name,
+            parameter.name + " (required)" * parameter.required,
             parameter.dataType,
             parameter.unit or "",
             default,
             parameter.description or "",
         )
     console.print(table)
+    for example in definition.examples:
+        text = yaml.safe_dump({"parameters": example.parameters}, default_flow_style=None, sort_keys=False)
+        console.print(f"{example.description}:\n{text}", markup=False, highlight=False, soft_wrap=True)
 
 
 SCHEMA_EPILOG = """Examples:

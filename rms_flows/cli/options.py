@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rms_flows.beam.cluster import Cluster
+    from rms_flows.registry import Registry
 
 Flow = Annotated[Path, typer.Argument(help="Orchestrator document (YAML or JSON).", show_default=False)]
 Sources = Annotated[
@@ -63,6 +65,14 @@ NoRouting = Annotated[
     bool, typer.Option("--no-routing", help="Judge every event by every rule, whatever its log source.")
 ]
 
+PLACE = typer.Option(
+    "--registry",
+    envvar="RMS_REGISTRY",
+    metavar="PLACE",
+    help="What keeps the documents: a folder, or elasticsearch://HOST/PREFIX.",
+)
+Place = Annotated[str, PLACE]
+
 NoPushdown = Annotated[
     bool,
     typer.Option(
@@ -114,6 +124,26 @@ def cluster(
             "it is for --engine flink, or for the door flink", param_hint="--job-server, --flink-rest"
         )
     return Cluster(**given) if wanted else None
+
+
+def registry(place: str) -> Registry:
+    """Open the registry of `--registry`; for one in a folder nothing is loaded that only others need.
+
+    Raises:
+        DocumentError: No registry can be there.
+    """
+    if "://" in place:
+        from rms_flows.io.registry import registry as opened
+
+        return opened(place)
+    from rms_flows.registry import FolderStore, Registry
+
+    return Registry(FolderStore(place))
+
+
+def show(content: Any) -> None:
+    """Print JSON for people and programs."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -14,7 +14,6 @@ from rms_flows.errors import DocumentError
 
 if TYPE_CHECKING:
     from rms_flows.model import Document
-    from rms_flows.registry import Registry
 
 app = typer.Typer(
     help="Keep the documents that describe a system, and find them.",
@@ -27,9 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Folder = Annotated[
-    Path, typer.Option("--registry", envvar="RMS_REGISTRY", help="The folder that keeps the documents.")
-]
 Kind = Annotated[
     str, typer.Argument(help="Such as DataSourceManifest; older names are known.", show_default=False)
 ]
@@ -38,23 +34,12 @@ At = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME", help="As it was at this time (ISO 8601; UTC unless it says)."),
 ]
-FOLDER = Path("registry")
-
-
-def _opened(folder: Path) -> Registry:
-    from rms_flows.registry import FolderStore, Registry
-
-    return Registry(FolderStore(folder))
 
 
 def _kind(name: str) -> type[Document]:
     from rms_flows.registry import KINDS, kind_called
 
     return KINDS[kind_called(name)]
-
-
-def _show(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _plain(document: Document) -> dict[str, Any]:
@@ -65,24 +50,24 @@ def _plain(document: Document) -> dict[str, Any]:
 def create(
     kind: Kind,
     file: Annotated[Path, typer.Argument(help="The document (YAML or JSON).", show_default=False)],
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """Keep a new document, and print its id."""
     from rms_flows.model import load
 
-    typer.echo(_opened(folder).create(load(file, _kind(kind))))
+    typer.echo(options.registry(place).create(load(file, _kind(kind))))
 
 
 @app.command()
 def update(
     kind: Kind,
     file: Annotated[Path, typer.Argument(help="The document (YAML or JSON).", show_default=False)],
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """Keep another version of a document; the one before stays in its history."""
     from rms_flows.model import load
 
-    _opened(folder).update(load(file, _kind(kind)))
+    options.registry(place).update(load(file, _kind(kind)))
 
 
 @app.command("apply")
@@ -93,7 +78,7 @@ def apply_(
             help="A folder of documents, each in a folder KIND/.", show_default=False, metavar="DIR"
         ),
     ],
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """Create or update all documents of a folder, whichever refers to whichever."""
     from rms_flows.model import load
@@ -105,14 +90,14 @@ def apply_(
             where=str(source),
             remedy="put them into KIND/NAME.yaml, such as DataKind/load.yaml",
         )
-    for kind, name in _opened(folder).apply([load(path, _kind(path.parent.name)) for path in files]):
+    for kind, name in options.registry(place).apply([load(path, _kind(path.parent.name)) for path in files]):
         typer.echo(f"{kind} {name}")
 
 
 @app.command()
-def delete(kind: Kind, name: Id, folder: Folder = FOLDER) -> None:
+def delete(kind: Kind, name: Id, place: options.Place = "registry") -> None:
     """Let a document hold no more; its history stays."""
-    _opened(folder).delete(_kind(kind), name)
+    options.registry(place).delete(_kind(kind), name)
 
 
 @app.command()
@@ -121,14 +106,14 @@ def read(
     name: Id,
     expanded: Annotated[bool, typer.Option("--expanded", help="Embed what it refers to.")] = False,
     at: At = None,
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """Print a document as JSON."""
-    registry, moment = _opened(folder), options.moment(at, "--at")
+    registry, moment = options.registry(place), options.moment(at, "--at")
     if expanded:
-        _show(registry.expanded(_kind(kind), name, moment))
+        options.show(registry.expanded(_kind(kind), name, moment))
     else:
-        _show(_plain(registry.read(_kind(kind), name, moment)))
+        options.show(_plain(registry.read(_kind(kind), name, moment)))
 
 
 @app.command("list")
@@ -136,12 +121,12 @@ def list_(
     kind: Annotated[str | None, typer.Argument(help="Only of this kind.", show_default=False)] = None,
     at: At = None,
     as_json: options.AsJson = False,
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """List documents by kind and id."""
     from rms_flows.registry import KINDS
 
-    registry, moment = _opened(folder), options.moment(at, "--at")
+    registry, moment = options.registry(place), options.moment(at, "--at")
     kinds = [*KINDS.values()] if kind is None else [_kind(kind)]
     _table([one for each in kinds for one in registry.all(each, moment)], as_json=as_json)
 
@@ -157,7 +142,7 @@ def discover(
     ],
     at: At = None,
     as_json: options.AsJson = False,
-    folder: Folder = FOLDER,
+    place: options.Place = "registry",
 ) -> None:
     """Find documents by example: every given field matches."""
     try:
@@ -166,18 +151,18 @@ def discover(
         raise typer.BadParameter(f"is no JSON ({error})", param_hint="EXAMPLE") from None
     if not isinstance(wanted, dict):
         raise typer.BadParameter('is no JSON object; write one such as {"name": "hub"}', param_hint="EXAMPLE")
-    found = _opened(folder).discover(_kind(kind), wanted, options.moment(at, "--at"))
+    found = options.registry(place).discover(_kind(kind), wanted, options.moment(at, "--at"))
     _table(found, as_json=as_json)
 
 
 @app.command()
-def history(kind: Kind, name: Id, folder: Folder = FOLDER) -> None:
+def history(kind: Kind, name: Id, place: options.Place = "registry") -> None:
     """List the versions of a document with the time in which each held."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("from", "until", "kept in")
-    for one in _opened(folder).history(_kind(kind), name):
+    for one in options.registry(place).history(_kind(kind), name):
         table.add_row(_time(one.since, "ever"), _time(one.until, "now"), one.where)
     Console().print(table)
 
@@ -195,7 +180,7 @@ def _table(found: list[Document], *, as_json: bool) -> None:
     from rms_flows.registry.kinds import identity
 
     if as_json:
-        _show([{"kind": type(one).__name__, "document": _plain(one)} for one in found])
+        options.show([{"kind": type(one).__name__, "document": _plain(one)} for one in found])
         return
     table = Table("kind", "id", "name", title=f"{len(found):,} documents")
     for one in found:

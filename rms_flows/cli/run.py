@@ -11,6 +11,7 @@ import typer
 
 from rms_flows.beam.workers import Crew
 from rms_flows.cli import options, schedule, show
+from rms_flows.cli.engine import Held, Instance, described, replaying
 
 REPLAY_EPILOG = """Examples:
 
@@ -25,11 +26,21 @@ rms replay smart-home.yaml --source 'backend-auth=elasticsearch://es1/observatio
 rms replay smart-home.yaml --every 1h --lag 10m --from 2026-03-01 --metrics /var/lib/node_exporter/rms.prom
 
 rms replay smart-home.yaml --every 1h --lag 10m --plan
+
+rms replay smart-home --registry registry --at 2026-02-01 --from 2026-01-01 --to 2026-02-01
 """
 
 
 def replay(
     flow: options.Flow,
+    registry: Held = None,
+    instance: Instance = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="With --registry: the documents as they were at this time."
+        ),
+    ] = None,
     start: options.Start = None,
     end: options.End = None,
     source: options.Sources = None,
@@ -70,9 +81,10 @@ def replay(
         raise typer.BadParameter(
             "judges archives anew, a span of them at once; leave out --every", param_hint="--rejudge"
         )
+    one = described(flow, registry, instance, at)
     if every is not None:
         schedule.due(
-            flow,
+            one,
             schedule.Wishes(folder, sources, sinks, dead_letters, not no_pushdown, state, first, last),
             every,
             lag,
@@ -80,15 +92,19 @@ def replay(
             crew=partial(_crew, workers),
             metrics=metrics,
             look=schedule.Look(strict, as_json, quiet),
+            instance=instance,
         )
         return
-    with _crew(workers) as crew, show.progress(quiet=quiet or as_json) as report:
-        from rms_flows.model import load_orchestrator
+    with (
+        _crew(workers) as crew,
+        show.progress(quiet=quiet or as_json) as report,
+        replaying(one, instance, report) as told,
+    ):
         from rms_flows.replay import replay as run
 
         summary = run(
-            load_orchestrator(flow),
-            folder=flow.parent,
+            one.flow,
+            folder=one.folder,
             data_folder=folder,
             start=first,
             end=last,
@@ -98,7 +114,7 @@ def replay(
             dead_letters=dead_letters,
             pushdown=not no_pushdown,
             rejudge=rejudge,
-            progress=report,
+            progress=told,
         )
     show.finish(summary, as_json=as_json, strict=strict)
 

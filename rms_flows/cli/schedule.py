@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rms_flows.cli import show
+from rms_flows.cli.engine import Described, replaying
 
 if TYPE_CHECKING:
     from rms_flows.beam.workers import Crew
@@ -78,7 +79,7 @@ def alone_without(every: str | None, others: Mapping[str, object]) -> None:
 
 
 def due(
-    flow: Path,
+    one: Described,
     wishes: Wishes,
     every: str,
     lag: str | None,
@@ -87,6 +88,7 @@ def due(
     crew: Callable[[], Crew],
     metrics: Path | None,
     look: Look,
+    instance: str | None = None,
 ) -> None:
     """Replay what is due, or tell what that is."""
     from rms_flows.schedule import Timetable, outlook, scheduled
@@ -99,17 +101,21 @@ def due(
         wishes.start,
         wishes.end,
     )
-    now, replayed = datetime.now(UTC), _replayed(flow, wishes)
+    now, replayed = datetime.now(UTC), _replayed(one, wishes)
     if plan:
         _told(outlook(replayed, table, now=now), as_json=look.as_json)
         return
-    with crew() as workers, show.progress(quiet=look.quiet or look.as_json) as report:
+    with (
+        crew() as workers,
+        show.progress(quiet=look.quiet or look.as_json) as report,
+        replaying(one, instance, report) as told,
+    ):
         done = scheduled(
             replayed,
             table,
             workers,
             now=now,
-            progress=report,
+            progress=told,
             tell=None if look.quiet or look.as_json else _line,
         )
     if metrics is not None:
@@ -119,9 +125,8 @@ def due(
         raise typer.Exit(1)
 
 
-def _replayed(flow: Path, wishes: Wishes) -> Replayed:
+def _replayed(one: Described, wishes: Wishes) -> Replayed:
     from rms_flows.flow.build import Choices
-    from rms_flows.model import load_orchestrator
     from rms_flows.schedule import Replayed
 
     choices = Choices(
@@ -130,9 +135,9 @@ def _replayed(flow: Path, wishes: Wishes) -> Replayed:
         dead_letters=wishes.dead_letters,
         pushdown=wishes.pushdown,
     )
-    folder = wishes.folder or flow.parent
-    state = wishes.state or flow.with_suffix(".watermark")
-    return Replayed(load_orchestrator(flow), flow.parent, folder, choices, state)
+    folder = wishes.folder or one.folder
+    state = wishes.state or one.file(".watermark")
+    return Replayed(one.flow, one.folder, folder, choices, state)
 
 
 def _line(span: Span, summary: Summary) -> None:

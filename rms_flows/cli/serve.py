@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rms_flows.cli import options
+
 EPILOG = """Examples:
 
 rms serve --registry registry --out envelopes.ndjson
@@ -20,9 +22,7 @@ rms serve --registry registry
 
 
 def serve(
-    registry: Annotated[
-        Path, typer.Option("--registry", envvar="RMS_REGISTRY", help="The folder that keeps the documents.")
-    ] = Path("registry"),
+    registry: options.Place = "registry",
     out: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +78,6 @@ def serve(
             f"the service needs {error.name}, which is not installed", remedy="pip install 'rms-flows[serve]'"
         ) from None
     from rms_flows.confirm import Confirmed, Manifests
-    from rms_flows.registry import FolderStore, Registry
     from rms_flows.serve.access import Access
     from rms_flows.serve.access import tokens as read
     from rms_flows.serve.intake import Intake, Known
@@ -88,10 +87,13 @@ def serve(
     listening.check(closed=tokens is not None)
     access = Access(read(tokens) if tokens else None, "probe" if authorities else "admin")
     listening.context()  # what is wrong with it is said before anything is opened
-    known = Known(Confirmed(Manifests(registry))) if refuse else None
+    documents = options.registry(registry)
+    known = (
+        Known(Confirmed(Manifests(registry, documents if "://" in registry else None))) if refuse else None
+    )
     intake = Intake(open_outlet(out)) if out else None
     try:
-        run(application(Registry(FolderStore(registry)), intake, access, known), listening, _ready)
+        run(application(documents, intake, access, known), listening, _ready)
     finally:
         if intake is not None:
             intake.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rms_flows.cli import options, watch
+from rms_flows.cli.engine import Held, Instance, described, streaming
 
 if TYPE_CHECKING:
     from rms_flows.stream import Pace
@@ -32,12 +33,16 @@ rms stream smart-home.yaml --source 'honeypot=https://honeypot.example/api/event
 
 rms stream smart-home.yaml --metrics 9464 --log json
 
+rms stream smart-home --registry registry
+
 rms stream smart-home.yaml --engine flink --job-server localhost:8099 --flink-rest http://localhost:8081
 """
 
 
 def stream(
     flow: options.Flow,
+    registry: Held = None,
+    instance: Instance = None,
     engine: Annotated[
         Literal["local", "flink"],
         typer.Option("--engine", help="What runs it: this process alone, or Flink, by way of this process."),
@@ -97,7 +102,6 @@ def stream(
     counts. Stopped by Ctrl-C or SIGTERM it ends the batch under way, a second signal ends it at once; killed,
     it goes on from what was committed, and loses nothing.
     """
-    from rms_flows.model import load_orchestrator
     from rms_flows.stream import PLACES, Pace
     from rms_flows.stream import stream as run
 
@@ -108,21 +112,25 @@ def stream(
         )
     pace = Pace(batch, rate, bundle or (1.0 if cluster is None else 0.2), shards)
     _stop_by_signal(pace)
+    begin = start if start in PLACES else options.moment(start, "--from") or ""
+    overrides = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
     with watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
-        done = run(
-            load_orchestrator(flow),
-            folder=flow.parent,
-            data_folder=folder,
-            positions=positions or flow.with_suffix(".positions"),
-            sources=options.pairs(source or [], "--source"),
-            sinks=options.pairs(sink or [], "--sink"),
-            dead_letters=dead_letters,
-            pace=pace,
-            cluster=cluster,
-            begin=start if start in PLACES else options.moment(start, "--from") or "",
-            say=seen.say,
-            watch=seen.watch,
-        )
+        one = described(flow, registry, instance)
+        with streaming(one, instance, cluster, pace.stop, seen):
+            done = run(
+                one.flow,
+                folder=one.folder,
+                data_folder=folder,
+                positions=positions or one.file(".positions"),
+                sources=overrides[0],
+                sinks=overrides[1],
+                dead_letters=dead_letters,
+                pace=pace,
+                cluster=cluster,
+                begin=begin,
+                say=seen.say,
+                watch=seen.watch,
+            )
         seen.done(done)
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False))

@@ -12,16 +12,17 @@ from rms_flows.registry import FolderStore, Registry
 
 
 class Manifests:
-    """The registry in a folder.
+    """A registry.
 
     Args:
-        folder: That `rms registry apply` wrote to.
+        place: The folder that `rms registry apply` wrote to, or what names another place in errors.
+        registry: What is kept there; None where it is a folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.where = str(folder)
-        self._folder = folder
-        self._registry = Registry(FolderStore(folder))
+    def __init__(self, place: str | Path, registry: Registry | None = None) -> None:
+        self.where = str(place)
+        self._folder = Path(place) if registry is None else None
+        self._registry = registry or Registry(FolderStore(place))
 
     def ask(self, probe: str, before: Told | None) -> Told:
         """See `ProbeTrust.ask`."""
@@ -29,7 +30,7 @@ class Manifests:
         try:
             return Told(self._registry.read(DataSourceManifest, probe).trust)
         except MissingError:
-            if not self._folder.is_dir():
+            if self._folder is not None and not self._folder.is_dir():
                 raise SourceError(
                     "the registry is not there", where=self.where, remedy="check path and rights"
                 ) from None

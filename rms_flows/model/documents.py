@@ -163,6 +163,13 @@ class DataSourceManifest(Document):
     archive: str | None = None
 
 
+class Example(Document):
+    """Parameters as a manifest may set them, and what they are for."""
+
+    description: str
+    parameters: dict[str, Any]
+
+
 class ProcessorDefinition(Document):
     """What a processor does and which parameters it takes."""
 
@@ -176,6 +183,7 @@ class ProcessorDefinition(Document):
     inputKinds: tuple[str, ...] = ()
     outputKinds: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 class ProcessorManifest(Document):
@@ -196,6 +204,23 @@ class ProcessorOrchestrator(Document):
     name: str
     description: str | None = None
     processors: tuple[ProcessorManifest, ...]
+
+
+class OrchestratorInstance(Document):
+    """A flow that a program runs or ran: what is wanted of it, how it is, and where it is."""
+
+    id: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    orchestratorReferenceID: str
+    state: Literal["STARTING", "RUNNING", "STOPPED", "FAILED"]
+    wanted: Literal["RUNNING", "STOPPED"] = "RUNNING"
+    since: datetime
+    reason: str | None = None
+    door: Literal["stream", "replay"]
+    engine: str
+    version: str | None = None
+    host: str
+    pid: int
+    run: str = Field(description="Tells one start from the next.")
 
 
 class Observation(Document):

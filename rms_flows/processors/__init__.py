@@ -44,7 +44,14 @@ def processors() -> Mapping[str, Processor]:
                 where=entry.value,
                 remedy="mend or uninstall it",
             )
-        found.setdefault(entry.name, loaded)
+        if entry.name != loaded.definition.name or entry.name in found:
+            raise DocumentError(
+                f"the processor {loaded.definition.name!r} is called {entry.name!r}"
+                + (", as another one is" if entry.name in found else " by its entry point"),
+                where=entry.value,
+                remedy="mend or uninstall it",
+            )
+        found[entry.name] = loaded
     return found
 
 

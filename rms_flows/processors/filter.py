@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from rms_flows.errors import DocumentError
-from rms_flows.model import Parameter, ProcessorDefinition
+from rms_flows.model import Example, Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.report.build import EVENT_COLUMNS, Rule, single_event
 from rms_flows.schema import MISFIT, field_type
@@ -233,6 +233,7 @@ PROCESSOR: Final = Processor(
                 name="threshold",
                 description="In the field's own unit; shares run from 0 to 1.",
                 dataType="any",
+                unit="that of the field",
             ),
             Parameter(
                 name="all", description="Several comparisons that all have to be true.", dataType="list"
@@ -253,6 +254,21 @@ PROCESSOR: Final = Processor(
             ),
             Parameter(
                 name="message", description="For people; says the comparisons unless told.", dataType="string"
+            ),
+        ),
+        examples=(
+            Example(
+                description="CPU load above 80 %",
+                parameters={"field": "host.cpu.usage", "operator": "GT", "threshold": 0.8, "level": "high"},
+            ),
+            Example(
+                description="Log-ins as root that failed",
+                parameters={
+                    "all": [
+                        {"field": "user.name", "operator": "EQ", "threshold": "root"},
+                        {"field": "event.outcome", "operator": "EQ", "threshold": "failure"},
+                    ]
+                },
             ),
         ),
     ),

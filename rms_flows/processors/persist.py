@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from rms_flows.model import Parameter, ProcessorDefinition
+from rms_flows.model import Example, Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.schema import ENVELOPE
 
@@ -43,6 +43,12 @@ PROCESSOR: Final = Processor(
                 description="Fields to keep; all unless told.",
                 dataType="list",
                 defaultValue=[],
+            ),
+        ),
+        examples=(
+            Example(description="All that came", parameters={}),
+            Example(
+                description="Who logged in from where", parameters={"fields": ["user.name", "source.ip"]}
             ),
         ),
     ),

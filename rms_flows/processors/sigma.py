@@ -13,7 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from rms_flows import sigma
-from rms_flows.model import Parameter, ProcessorDefinition
+from rms_flows.model import Example, Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Search, Step
 from rms_flows.processors.correlation import Correlations, Judged
 from rms_flows.processors.parameters import inside
@@ -137,6 +137,13 @@ PROCESSOR: Final = Processor(
                 description="Whether a rule looks only at the events of its log source.",
                 dataType="boolean",
                 defaultValue=True,
+            ),
+        ),
+        examples=(
+            Example(description="Rules of the flow's folder", parameters={"rules": ["rules/linux"]}),
+            Example(
+                description="Rules written for Windows events, over ECS fields",
+                parameters={"rules": ["sigma-rules.tar.gz"], "pipelines": ["ecs"]},
             ),
         ),
     ),

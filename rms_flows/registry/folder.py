@@ -11,8 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from rms_flows.model.times import EPOCH, micros
 from rms_flows.registry.store import Stored
 
 _HISTORY: Final = ".history"
+_LIFE: Final = ".life"
 _HEAD: Final = re.compile(rb"# since ([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)\r?\n")
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _EVER: Final = "ever"
@@ -52,6 +53,10 @@ class FolderStore:
             yield
         finally:
             os.close(handle)
+
+    def view(self) -> AbstractContextManager[None]:
+        """See `Store.view`: files are near."""
+        return nullcontext()
 
     def ids(self, kind: str) -> Sequence[str]:
         """See `Store.ids`."""
@@ -125,6 +130,24 @@ class FolderStore:
             if before is not None:
                 path.replace(self._kept(kind, name, before, until))
                 sync(path.parent)
+
+    def beat(self, name: str, data: bytes) -> None:
+        """See `Store.beat`."""
+        path = self.folder / _LIFE / f"{_quoted(name)}.json"
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(data)
+            aside.replace(path)
+
+    def beats(self, names: Iterable[str]) -> Mapping[str, bytes]:
+        """See `Store.beats`."""
+        found = {}
+        for name in names:
+            path = self.folder / _LIFE / f"{_quoted(name)}.json"
+            with _told(path), suppress(FileNotFoundError):
+                found[name] = path.read_bytes()
+        return found
 
     def _kept(self, kind: str, name: str, before: Stored, until: int) -> Path:
         history = self._history(kind, name)

@@ -20,6 +20,7 @@ KINDS: Final[Mapping[str, type[Document]]] = {
         documents.ProcessorManifest,
         documents.ProcessorOrchestrator,
         Orchestrator,
+        documents.OrchestratorInstance,
         documents.Observation,
     )
 }
@@ -87,6 +88,9 @@ REFERENCES: Final[Mapping[str, tuple[Reference, ...]]] = {
         Reference("dataSourceDefinitionReferenceID", ("DataSourceDefinition",), "dataSourceDefinition"),
     ),
     "ProcessorManifest": _MANIFEST,
+    "OrchestratorInstance": (
+        Reference("orchestratorReferenceID", ("Orchestrator", "ProcessorOrchestrator"), "orchestrator"),
+    ),
     "Observation": (
         Reference("dataSourceManifestReferenceID", ("DataSourceManifest",), "dataSourceManifest"),
         Reference("dataKindReferenceID", ("DataKind",), "dataKind"),

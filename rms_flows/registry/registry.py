@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import yaml
 
-from rms_flows.errors import ConflictError, DocumentError, MissingError
+from rms_flows.errors import ConflictError, DocumentError, MissingError, OvertakenError
 from rms_flows.model import Document, parse
 from rms_flows.model.documents import ProcessorOrchestrator
 from rms_flows.model.times import EPOCH, micros
@@ -19,6 +22,11 @@ from rms_flows.registry.kinds import KINDS, REFERENCES, Named, identity, referen
 from rms_flows.registry.store import Store, Stored
 
 _D = TypeVar("_D", bound=Document)
+_T = TypeVar("_T")
+_TRIES: Final = 100
+_PAUSE: Final = 0.1
+"""Seconds until another try, at most."""
+
 _RANKS: Final = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
@@ -59,21 +67,46 @@ class Registry:
         """
         if identity(document) is None:
             document = document.model_copy(update={"id": uuid4().hex})
-        with self._store.lock():
-            kind, name = _called(document)
+        kind, name = _called(document)
+
+        def create() -> None:
             if self._store.read(kind, name) is not None:
                 raise ConflictError(
                     f"there is a {kind} {name!r} already", remedy="update it, or choose another id"
                 )
             self._keep(document)
+
+        self._alone(create)
         return name
 
     def update(self, document: Document) -> None:
         """Keep another version of a document; raises DocumentError as `create`, and where there is none."""
-        with self._store.lock():
-            kind, name = _called(document)
-            self._there(kind, name)
+
+        def update() -> None:
+            self._there(*_called(document))
             self._keep(document)
+
+        self._alone(update)
+
+    def change(self, kind: type[_D], name: str, change: Callable[[_D], _D]) -> _D:
+        """Keep what a function makes of a document, which nobody else changes meanwhile; give that.
+
+        Args:
+            kind: Of the document.
+            name: Its id.
+            change: Document → document with the same id; may be called again where another one was first.
+
+        Raises:
+            DocumentError: As `create`, and where there is none.
+        """
+
+        def changed() -> _D:
+            self._there(kind.__name__, name)
+            made = change(self.read(kind, name))
+            self._keep(made)
+            return made
+
+        return self._alone(changed)
 
     def apply(self, given: Iterable[Document]) -> list[tuple[str, str]]:
         """Create or update documents that may refer to each other; give kind and id of those that changed.
@@ -86,13 +119,16 @@ class Registry:
             named = document
             if identity(document) is None:
                 named = document.model_copy(update={"id": uuid4().hex})
-            with self._store.lock():
-                kind, name = _called(named)
-                before = self._store.read(kind, name)
-                if before is None or parse(before.data, type(named), before.where) != named:
-                    self._keep(named)
-                    changed.append((kind, name))
+            if self._alone(partial(self._applied, named)):
+                changed.append(_called(named))
         return changed
+
+    def _applied(self, document: Document) -> bool:
+        before = self._store.read(*_called(document))
+        if before is not None and parse(before.data, type(document), before.where) == document:
+            return False
+        self._keep(document)
+        return True
 
     def delete(self, kind: type[Document], name: str) -> None:
         """Let a document hold no more.
@@ -100,7 +136,8 @@ class Registry:
         Raises:
             DocumentError: There is none, or another one refers to it.
         """
-        with self._store.lock():
+
+        def delete() -> None:
             self._there(kind.__name__, name)
             for other in KINDS.values():
                 for document in self.all(other):
@@ -114,20 +151,25 @@ class Registry:
             until = self._after(kind.__name__, name)
             self._store.remove(kind.__name__, name, until)
 
+        self._alone(delete)
+
     def read(self, kind: type[_D], name: str, at: datetime | None = None) -> _D:
         """Give a document; raises DocumentError where there is none, or it is not what it has to be."""
-        found = self._version(kind.__name__, name, at)
-        if found is None:
-            raise _nowhere(kind.__name__, name, self._ids(kind.__name__, at), at)
+        with self._store.view():
+            found = self._version(kind.__name__, name, at)
+            if found is None:
+                raise _nowhere(kind.__name__, name, self._ids(kind.__name__, at), at)
         return _parsed(found, kind, name)
 
     def expanded(self, kind: type[Document], name: str, at: datetime | None = None) -> dict[str, Any]:
         """Give a document as JSON has it, with what it refers to embedded; raises DocumentError."""
-        return self._expanded(self.read(kind, name, at), at)
+        with self._store.view():
+            return self._expanded(self.read(kind, name, at), at)
 
     def all(self, kind: type[_D], at: datetime | None = None) -> list[_D]:
         """Give all documents of a kind, by id; raises DocumentError where one is not what it has to be."""
-        found = [(name, self._version(kind.__name__, name, at)) for name in self._ids(kind.__name__, at)]
+        with self._store.view():
+            found = [(name, self._version(kind.__name__, name, at)) for name in self._ids(kind.__name__, at)]
         # others write meanwhile: what was deleted since it was listed is not there
         return [_parsed(one, kind, name) for name, one in found if one is not None]
 
@@ -144,15 +186,35 @@ class Registry:
             DocumentError: The example has a field that such documents don't have.
         """
         check_example(kind, example)
-        return [one for one in self.all(kind, at) if fits(example, self._expanded(one, at))]
+        with self._store.view():
+            return [one for one in self.all(kind, at) if fits(example, self._expanded(one, at))]
 
     def history(self, kind: type[Document], name: str) -> Sequence[Stored]:
         """Give all versions of a document, the oldest first; raises DocumentError where it never was."""
-        now = self._store.read(kind.__name__, name)
-        found = [*self._store.past(kind.__name__, name), *([] if now is None else [now])]
-        if not found:
-            raise _nowhere(kind.__name__, name, self._store.known(kind.__name__), None)
+        with self._store.view():
+            now = self._store.read(kind.__name__, name)
+            found = [*self._store.past(kind.__name__, name), *([] if now is None else [now])]
+            if not found:
+                raise _nowhere(kind.__name__, name, self._store.known(kind.__name__), None)
         return found
+
+    def beat(self, name: str, data: bytes) -> None:
+        """Keep the last sign of life of an instance: unlike a document it has no history."""
+        self._store.beat(name, data)
+
+    def beats(self, names: Iterable[str]) -> Mapping[str, bytes]:
+        """Give the last signs of life of instances, of those that gave any."""
+        return self._store.beats(names)
+
+    def _alone(self, change: Callable[[], _T]) -> _T:
+        """Change something while nobody else does; decide anew where another one was first."""
+        for _ in range(_TRIES):
+            with suppress(OvertakenError), self._store.lock():
+                return change()
+            time.sleep(_PAUSE * random.random())  # noqa: S311  it keeps nobody out
+        raise OvertakenError(
+            f"others changed the registry {_TRIES} times while this was tried", remedy="try it again"
+        )
 
     def _keep(self, document: Document) -> None:
         kind, name = _called(document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,10 +34,15 @@ class Store(Protocol):
 
     Reading needs no lock: it sees each document whole, as it was before a write or after it. Writers hold
     the lock, and a writer that dies at any point leaves the document as it was before or after its write.
+    Where a lock can't keep others out, on other machines, a write raises OvertakenError if another one
+    wrote since the lock was taken.
     """
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out, in this process and in others."""
+        """Keep other writers out, or notice them; one write in each."""
+
+    def view(self) -> AbstractContextManager[None]:
+        """Spare a store that is far away from being asked again: what is read may be of the beginning."""
 
     def ids(self, kind: str) -> Sequence[str]:
         """Give the ids of the documents that hold, sorted."""
@@ -56,3 +61,9 @@ class Store(Protocol):
 
     def remove(self, kind: str, name: str, until: int) -> None:
         """Let no version hold from a moment on; needs the lock."""
+
+    def beat(self, name: str, data: bytes) -> None:
+        """Keep the last sign of life of what runs; without lock, history or wait for the disk."""
+
+    def beats(self, names: Iterable[str]) -> Mapping[str, bytes]:
+        """Give the last signs of life, of those that gave any."""

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 from datetime import datetime
+from enum import Enum
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
@@ -18,9 +19,17 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from rms_flows.errors import ConflictError, DocumentError, MissingError, RmsError, SinkError
+from rms_flows.errors import (
+    ConflictError,
+    DocumentError,
+    MissingError,
+    OvertakenError,
+    RmsError,
+    SinkError,
+    UnreachableError,
+)
 from rms_flows.model import MAX_SIZE, ConfirmedProbe, DataSourceManifest, Document, parse
-from rms_flows.registry import KINDS, Registry, kind_called
+from rms_flows.registry import KINDS, Registry, instance, instances, kind_called, wish_to_stop
 from rms_flows.registry.kinds import identity
 from rms_flows.serve.access import Access, Role
 from rms_flows.serve.intake import Broken, Intake, Known, envelopes
@@ -94,6 +103,7 @@ def application(
     _reading(app, registry, allowed("probe", "reader", "admin"))
     _probes(app, registry, allowed("probe", "reader", "admin"))
     _writing(app, registry, allowed("admin"))
+    _running(app, registry, allowed("probe", "reader", "admin"), allowed("admin"))
     return app
 
 
@@ -214,6 +224,25 @@ def _writing(app: FastAPI, registry: Registry, allowed: Any) -> None:
         return {"changed": True}
 
 
+def _running(app: FastAPI, registry: Registry, seeing: Any, stopping: Any) -> None:
+    tags: list[str | Enum] = ["instances"]
+
+    @app.get("/v1/instances", summary="List what runs or ran", tags=tags, dependencies=[seeing])
+    def listed() -> list[Plain]:
+        return [one.plain() for one in instances(registry)]
+
+    @app.get("/v1/instances/{name}", summary="Tell how an instance is", tags=tags, dependencies=[seeing])
+    def shown(name: str) -> Plain:
+        return instance(registry, name).plain()
+
+    @app.post(
+        "/v1/instances/{name}/stop", summary="Have it stop in order", tags=tags, dependencies=[stopping]
+    )
+    def stop(name: str) -> Plain:
+        wish_to_stop(registry, name)
+        return instance(registry, name).plain()
+
+
 def _takes(*forms: str, schema: str = "object") -> Plain:
     """Say what a body may be, for the page: bodies are read as they come, whatever a client calls them."""
     content = {form: {"schema": {"type": schema}} for form in forms}
@@ -264,7 +293,14 @@ def _said(status: int, problem: str, where: str | None, remedy: str | None) -> J
 async def _told(_: Request, error: Exception) -> Response:
     if not isinstance(error, RmsError):
         raise error
-    kinds = ((MissingError, 404), (ConflictError, 409), (DocumentError, 422), (SinkError, 503))
+    kinds = (
+        (MissingError, 404),
+        (ConflictError, 409),
+        (OvertakenError, 503),
+        (UnreachableError, 503),
+        (DocumentError, 422),
+        (SinkError, 503),
+    )
     status = next((code for kind, code in kinds if isinstance(error, kind)), 500)
     return _said(status, error.problem, error.where, error.remedy)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from rms_flows.errors import DocumentError
-from rms_flows.model import Parameter, ProcessorDefinition
+from rms_flows.model import Example, Parameter, ProcessorDefinition
 from rms_flows.processors.contract import Processor, Step
 from rms_flows.processors.transform.steps import make_step
 
@@ -68,6 +68,17 @@ PROCESSOR: Final = Processor(
                 "mask {fields, key_file}.",
                 dataType="list",
                 required=True,
+            ),
+        ),
+        examples=(
+            Example(
+                description="Kelvin become degrees Celsius, and users are left out",
+                parameters={
+                    "steps": [
+                        {"convert": {"field": "room.temperature", "from": "K", "to": "°C"}},
+                        {"drop": ["user.*"]},
+                    ]
+                },
             ),
         ),
     ),
