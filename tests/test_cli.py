@@ -272,7 +272,7 @@ def test_processors_and_schemas_are_listed(home, rms):
     assert json.loads(rms("processors", "--json")[1])[0]["name"] == "filter"
     assert "Orchestrator" in rms("schema")[1]
     assert json.loads(rms("schema", "Orchestrator")[1])["title"] == "Orchestrator"
-    assert "14 schemas in s" in rms("schema", "--out", "s")[1]
+    assert "16 schemas in s" in rms("schema", "--out", "s")[1]
     assert json.loads(Path("s/DataKind.schema.json").read_text())["title"] == "DataKind"
 
 
