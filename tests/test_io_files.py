@@ -259,7 +259,7 @@ def test_uris_say_how_to_read():
         ("parquet:a?format=json", "Parquet is not decoded, so format= can't change it"),
         (
             "mqtt://localhost/x",
-            "nothing can read 'mqtt'; there are file:, parquet:, elasticsearch:, kafka:, dead-letters: and, for streams, follow:",
+            "nothing can read 'mqtt'; there are file:, parquet:, elasticsearch:, kafka:, http:, https:, dead-letters: and, for streams, follow:",
         ),
     ],
 )

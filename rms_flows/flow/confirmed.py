@@ -41,7 +41,12 @@ def behind(flow: Orchestrator, probed: Probed) -> dict[str, Sources]:
 
 
 def _begins(trust: Trust | None) -> int | None:
-    """Give when the first key of a probe is confirmed from, microseconds; None from ever."""
-    begins = [key.validFrom for key in trust.known_keys] if trust else []
+    """Give when a probe is confirmed from, by the first of its keys if it has any, microseconds.
+
+    None: from ever, or nobody has confirmed it.
+    """
+    if trust is None:
+        return None
+    begins = [key.validFrom for key in trust.known_keys] or [trust.validFrom]
     known = [micros(one) for one in begins if one is not None]
     return min(known) if known and len(known) == len(begins) else None
