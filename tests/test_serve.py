@@ -127,7 +127,7 @@ def test_the_page_of_what_there_is_to_ask_for_needs_nothing_from_elsewhere(servi
         page.goto(f"{service.url}/docs")
         page.get_by_text("/v1/envelopes", exact=True).first.wait_for()
         shown = page.locator(".opblock").count()
-    assert shown == 11
+    assert shown == 14
     assert problems == []
     assert [url for url in asked if not url.startswith((service.url, "data:"))] == []
 

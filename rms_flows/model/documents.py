@@ -16,7 +16,8 @@ DataType = Literal["string", "number", "integer", "boolean", "list", "object", "
 class Document(BaseModel):
     """A document: unknown keys are errors, and it does not change once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most programs use few of them: a validator is built when it is needed, and takes memory from then on.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Parameter(Document):
