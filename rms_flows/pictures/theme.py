@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 LEVELS: Final = ("critical", "high", "medium", "low", "informational")
@@ -22,10 +23,24 @@ ALARM: Final = "#c74d47"
 UTC: Final = "time (UTC)"
 
 
-def altair() -> Any:
-    """Give Altair, which takes a second that who draws nothing does not pay."""
-    import altair as alt  # noqa: PLC0415
+_SLOW: Final = "rfc3987_syntax"
+"""Checks IRIs for jsonschema, which Altair imports; builds 40 grammars for that, two seconds of three."""
 
+
+def altair() -> Any:
+    """Give Altair, which takes a second that who draws nothing does not pay.
+
+    Where nobody has imported jsonschema before, it is left without its check of IRIs, as in most
+    installations: no picture has one, and JupyterLab, which wants it, runs in another process.
+    """
+    apart = not {"jsonschema", _SLOW} & sys.modules.keys()
+    if apart:
+        sys.modules[_SLOW] = None  # type: ignore[assignment]
+    try:
+        import altair as alt  # noqa: PLC0415
+    finally:
+        if apart:
+            del sys.modules[_SLOW]
     return alt
 
 
