@@ -96,7 +96,9 @@ def test_pictures_of_events_stay_small_too():
     ]
     assert all(0 < picture.points <= MOST for picture in drawn)
     with pytest.raises(AssertionError, match=r"5,001 points in one picture, at most 5,000 were meant"):
-        Picture(type("Chart", (), {"to_dict": lambda _: {"data": {"values": [{}] * 5_001}}})(), "too much")
+        Picture(
+            type("Chart", (), {"to_dict": lambda _, **__: {"data": {"values": [{}] * 5_001}}})(), "too much"
+        )
 
 
 def test_what_the_pictures_count_is_what_there_is(day):
