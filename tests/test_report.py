@@ -189,6 +189,16 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def test_the_page_says_whom_a_correlation_speaks_of(tmp_path):
+    """The trap: a group of a field that is nobody's address stood in the file only, and four reports looked alike."""
+    made = pa.Table.from_pylist(
+        [{"@timestamp": 1, "event.id": "a", "rule.name": "x", "rms.group": '{"actor.name":"<guest>"}'}],
+        REPORT,
+    )
+    write_html(made, tmp_path / "r.html", title="T")
+    assert "actor.name = &lt;guest&gt;" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def page(tmp_path, table, title="T"):
     path = tmp_path / "r.html"
     write_html(table, path, title=title)

@@ -154,6 +154,9 @@ def rms(tmp_path, monkeypatch, capsys):
     Path("c.yml").write_text(
         '{"title": "Gamma", "logsource": {"product": "x"}, "detection": {"s": {"a": 1}}}'
     )
+    many = {"type": "event_count", "rules": ["Alpha"], "timespan": "1h", "condition": {"gte": 2}}
+    both = [{**rule, "name": "Alpha"}, {"title": "Many", "correlation": many}]
+    Path("d.yml").write_text("\n---\n".join(map(json.dumps, both)))
     stamp = '{"@timestamp": "2026-01-01T00:00:00Z", '
     Path("e.ndjson").write_text(f'{stamp}"a": "an Evil\\u001b[2J deed", "b": 1}}\n{stamp}"a": "good"}}\n')
     return lambda *arguments: run(monkeypatch, capsys, "rules", "explain", *arguments)
@@ -191,6 +194,10 @@ def test_the_command_gives_json(rms):
         (("a.yml", "--event", "e.ndjson", "--nth", "3"), "e.ndjson: holds 2 events; there is no event 3"),
         (("a.yml", "b.yml", "--event", "e.ndjson"), "2 rules to choose from; of these, true of the event:"),
         (("a.yml", "--event", "e.ndjson", "--rule", "Delta"), "no rule has the id or title 'Delta'"),
+        (
+            ("d.yml", "--event", "e.ndjson", "--rule", "Many"),
+            "'Many' is a correlation, which speaks of several",
+        ),
         (("c.yml", "--event", "e.ndjson"), "c.yml:1: Gamma: "),
         (("a.yml", "--event", "none.ndjson"), "none.ndjson: no such file"),
         (("a.yml", "--event", "e.ndjson", "--pipeline", "none"), "none: no such pipeline; name a file, or"),

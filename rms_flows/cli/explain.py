@@ -91,6 +91,11 @@ def _choose(loaded: RuleSet, name: str | None, batch: pa.RecordBatch, row: int) 
         refused = tuple(one for one in refused if name.lower() in one.title.lower())
     if not rules and refused:
         raise RuleError(f"{refused[0].title}: {refused[0].reason}", where=refused[0].where)
+    if not rules and any(name in {one.id, one.title} for one in loaded.correlations):
+        raise RuleError(
+            f"{name!r} is a correlation, which speaks of several events",
+            remedy="explain a rule that it refers to; rms detect shows what it finds",
+        )
     if not rules:
         raise RuleError(f"no rule has the id or title {name!r}", remedy="see rms rules coverage --json")
     if len(rules) > 1:

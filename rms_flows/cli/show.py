@@ -160,11 +160,14 @@ def reports(path: Path) -> None:
     from rich.text import Text
 
     from rms_flows.report import read_reports
+    from rms_flows.report.row import group_text
 
     found = read_reports([str(path)])
     table = Table("time", "level", "rule", "source", "message", title=f"{found.num_rows:,} threat reports")
     columns = ("@timestamp", "rule.level", "rule.name", "rms.source", "message")
-    for row in found.select(columns).slice(max(0, found.num_rows - ROWS)).to_pylist():
+    for row in found.select([*columns, "rms.group"]).slice(max(0, found.num_rows - ROWS)).to_pylist():
+        if group := group_text(row["rms.group"]):
+            row["message"] = f"{row['message'] or ''} ({group})"
         # Text, because what an attacker wrote must not be read as markup.
         table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in columns))
     Console().print(table)

@@ -178,7 +178,9 @@ def no_time(text: str | None, names: Sequence[str]) -> str:
     """Say why a record has no time."""
     fields = " or ".join(names)
     if text is None:
-        return f"no time: expected it in {fields}; name the field with time_column="
+        return (
+            f"no time: expected it in {fields}; name the field with time_column=, as in FILE?time_column=NAME"
+        )
     return (
         f"{text[:60]!r} is no time (field {fields}); expected ISO 8601, an epoch number, "
         "or a date whose order date_order= declares"

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from rms_flows.pictures.reports import page as pictures
 from rms_flows.pictures.theme import COLORS, LEVELS
+from rms_flows.report.row import group_text
 from rms_flows.report.script import DRAW, FILTER
 
 ROWS: Final = 1_000
@@ -176,7 +177,8 @@ def _row(report: dict[str, Any]) -> str:
     evidence = report["rms.evidence"] or []
     ids = "<br>".join(f"<code>{escape(one)}</code>" for one in evidence if one)
     events = f"{report['rms.count'] or len(evidence):,} event{'s' if (report['rms.count'] or 1) > 1 else ''}"
-    figures = f'<br><span class="soft">{escape(measured)}</span>' if measured else ""
+    said = "; ".join(filter(None, (group_text(report["rms.group"]), measured)))
+    figures = f'<br><span class="soft">{escape(said)}</span>' if said else ""
     cells = (
         f'<td class="time">{report["@timestamp"]:%Y-%m-%d %H:%M:%S}</td>',
         f'<td><span class="level {level}">{level}</span></td>',
@@ -186,8 +188,8 @@ def _row(report: dict[str, Any]) -> str:
         f"<td>{_shown(report['rms.request_source'])}</td>",
         f"<td><details><summary>{events}</summary>{ids}</details></td>",
     )
-    said = "".join(f' data-{name}="{_shown(report[column])}"' for name, column in _FILTERS.items())
-    return f"<tr{said}>{''.join(cells)}</tr>"
+    marks = "".join(f' data-{name}="{_shown(report[column])}"' for name, column in _FILTERS.items())
+    return f"<tr{marks}>{''.join(cells)}</tr>"
 
 
 def _shown(text: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -12,6 +13,17 @@ import pyarrow as pa
 _TECHNIQUE: Final = re.compile(r"t[0-9]{4}(?:\.[0-9]{3})?")
 _OTHER: Final = re.compile(r"[gs][0-9]{4}")
 """Groups and software; what is left of ATT&CK's tags are tactics."""
+
+
+def group_text(group: str | None) -> str:
+    """Say for people whom a correlation speaks of; empty where it speaks of nobody, or of a single event.
+
+    Example:
+        >>> group_text('{"source.ip":"10.0.0.1","user.name":"ana"}')
+        'source.ip = 10.0.0.1, user.name = ana'
+    """
+    known = json.loads(group) if group else {}
+    return ", ".join(f"{name} = {value}" for name, value in known.items())
 
 
 def rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
