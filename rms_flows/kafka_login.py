@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, TypeVar
 
 from rms_flows.errors import DocumentError
+from rms_flows.secret import from_environment, read_text
 
 PREFIX: Final = "RMS_KAFKA_"
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -62,7 +62,7 @@ def login(hosts: tuple[str, ...]) -> Login:
         DocumentError: Something is missing or unknown, a file can't be read, or a password would cross a
             network in plain text.
     """
-    user, password = os.environ.get(f"{PREFIX}USER"), _secret("PASSWORD")
+    user, password = os.environ.get(f"{PREFIX}USER"), from_environment(f"{PREFIX}PASSWORD")
     if bool(user) != bool(password):
         raise DocumentError(
             "a user needs a password, and a password a user",
@@ -77,7 +77,7 @@ def login(hosts: tuple[str, ...]) -> Login:
         authority=_file("CA"),
         certificate=_file("CERTIFICATE"),
         key=_file("KEY"),
-        key_password=_secret("KEY_PASSWORD"),
+        key_password=from_environment(f"{PREFIX}KEY_PASSWORD"),
     )
     if not known.tls and any(host.rpartition(":")[0] not in _THIS_MACHINE for host in hosts) and known.user:
         raise DocumentError(
@@ -95,29 +95,8 @@ def _chosen(name: str, known: dict[str, _T], expected: str) -> _T:
     return known[value]
 
 
-def _secret(name: str) -> str | None:
-    """Give a secret that the environment holds, or the text of the file that it names."""
-    value, path = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
-    if value and path:
-        raise DocumentError(
-            "there are a value and a file", where=PREFIX + name, remedy=f"unset it, or {PREFIX}{name}_FILE"
-        )
-    return _read(path, f"{PREFIX}{name}_FILE").strip() if path else value
-
-
 def _file(name: str) -> str | None:
     path = os.environ.get(PREFIX + name)
     if path:
-        _read(path, PREFIX + name)
+        read_text(path, PREFIX + name)
     return path or None
-
-
-def _read(path: str, variable: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(
-            f"{path} can't be read ({getattr(error, 'strerror', None) or 'no text'})",
-            where=variable,
-            remedy="name a file that this user may read",
-        ) from None

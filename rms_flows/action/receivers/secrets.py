@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rms_flows.errors import DocumentError
 from rms_flows.model.actions import Secret
+from rms_flows.secret import read_text
 
 
 def read(secret: Secret, folder: Path, where: str) -> str:
@@ -25,14 +26,9 @@ def read(secret: Secret, folder: Path, where: str) -> str:
     else:
         path = folder / (secret.file or "")
         place = f"the file {path}"
-        try:
-            found = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DocumentError(
-                f"{place} can't be read ({getattr(error, 'strerror', None) or 'no text'})",
-                where=where,
-                remedy="name a file that holds the secret, and that this user may read",
-            ) from None
+        found = read_text(
+            path, where, place, "name a file that holds the secret, and that this user may read"
+        )
     if not found.strip():
         raise DocumentError(f"{place} holds no secret", where=where, remedy="put it there")
     return found.strip()

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rms_flows.errors import DocumentError
-from rms_flows.io.secret import secret, text
+from rms_flows.secret import from_environment, read_text
 
 PREFIX: Final = "RMS_ELASTICSEARCH_"
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -25,9 +25,9 @@ def login(url: str) -> dict[str, Any]:
             plain text.
     """
     key, user, password = (
-        secret(f"{PREFIX}API_KEY"),
+        from_environment(f"{PREFIX}API_KEY"),
         os.environ.get(f"{PREFIX}USER"),
-        secret(f"{PREFIX}PASSWORD"),
+        from_environment(f"{PREFIX}PASSWORD"),
     )
     known: dict[str, Any] = {}
     if key and (user or password):
@@ -52,6 +52,6 @@ def login(url: str) -> dict[str, Any]:
             remedy="write elasticsearch+https://, or unset the login",
         )
     if parts.scheme == "https" and (authority := os.environ.get(f"{PREFIX}CA")):
-        text(authority, f"{PREFIX}CA")
+        read_text(authority, f"{PREFIX}CA")
         known["ca_certs"] = authority
     return known

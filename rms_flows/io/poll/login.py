@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from rms_flows.errors import DocumentError
 from rms_flows.io.poll.address import Polled
-from rms_flows.io.secret import secret, text
 from rms_flows.model.poll import Auth
 from rms_flows.processors.parameters import inside
+from rms_flows.secret import from_environment, read_text
 
 AUTHORITY: Final = "RMS_POLL_CA"
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -63,7 +63,7 @@ def _header(auth: Auth, folder: Path) -> tuple[str, str, tuple[bytes, ...]]:
     """Give name and value of the header, and what of it is secret."""
     scheme, place, name = auth.given
     where = f"poll.auth.{scheme}_{place}"
-    given = text(inside(folder, name, where), where) if place == "file" else secret(name)
+    given = read_text(inside(folder, name, where), where) if place == "file" else from_environment(name)
     if not given:
         raise DocumentError(
             f"{name} holds nothing",
