@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import ssl
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +20,9 @@ LARGEST: Final = 16 * 1024 * 1024
 
 HERE: Final = ("localhost", "127.0.0.1", "::1")
 """Hosts that are this machine."""
+
+LONGEST_WAIT: Final = 3_600.0
+"""Seconds of `Retry-After` at most: a mistake there must not keep us away for a year."""
 
 BROKEN: Final = (OSError, http.client.HTTPException)
 """What `Server.ask` raises where there is no answer."""
@@ -41,6 +47,40 @@ class Answer(NamedTuple):
     def said(self) -> str:
         """The status and the beginning of what it said, for people."""
         return f"{self.status} {self.body[:500].decode(errors='replace').strip() or self.reason}"
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Read `Retry-After`, seconds or a date, as seconds from now on; None where it says nothing.
+
+    Args:
+        text: The header.
+        now: Seconds since 1970.
+
+    Example:
+        >>> [retry_after(text, 0.0) for text in ("120", "Thu, 01 Jan 1970 00:01:00 GMT", "soon")]
+        [120.0, 60.0, None]
+    """
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text or "")
+        except ValueError:
+            return None
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    return min(LONGEST_WAIT, max(0.0, seconds)) if seconds == seconds else None  # noqa: PLR0124  no NaN
+
+
+def pause(failures: int, first: float, longest: float) -> float:
+    """Give the seconds until what failed is tried again, drawn at random so that not all come at once.
+
+    Args:
+        failures: How often it failed, from 1 on; the pause is doubled from one to the next.
+        first: Seconds after the first, of which by chance a half at most is taken off.
+        longest: Seconds at most.
+    """
+    most = min(longest, first * 2.0 ** min(failures - 1, 30))
+    return most * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret
 
 
 class Server:

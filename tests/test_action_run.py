@@ -124,7 +124,7 @@ def test_what_is_sent_is_what_a_dry_run_shows(place):
 
 def test_an_hour_without_a_server_loses_nothing(place, caplog, monkeypatch):
     """Guards against what is lost, sent twice, or hammered, while a receiver is away; restarts in between."""
-    monkeypatch.setattr(run.random, "uniform", lambda _, most: most)
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
     with hook(always=503) as server, hook() as other, caplog.at_level(logging.WARNING):
         place.write(server.url, other.url)
         place.reports.write_bytes(b"")

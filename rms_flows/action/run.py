@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from rms_flows.model import Actions, load, microseconds
 from rms_flows.report import WRITERS
 from rms_flows.report.read import tabled
 from rms_flows.schema import micros
+from rms_flows.web import pause as longer
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 300.0
@@ -38,6 +39,8 @@ LONGEST_PAUSE: Final = 300.0
 
 TICK: Final = 1.0
 """Seconds between two looks at what is to be tried again."""
+
+_pause: Final = partial(longer, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 _LOG: Final = logging.getLogger("rms_flows.action")
 
@@ -331,11 +334,6 @@ def _first(begin: datetime | None, now: float, forget: int, where: str, said: st
             remedy="nobody is told of what is long past; --dry-run shows what would have been sent",
         )
     return found
-
-
-def _pause(failures: int) -> float:
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  it keeps senders from coming all at once
 
 
 def _among(reports: pa.Table, ids: set[str]) -> pa.Table:

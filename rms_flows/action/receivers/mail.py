@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from rms_flows.action.receivers import secrets
 from rms_flows.action.receivers.contract import SENT, Outcome, Outgoing
-from rms_flows.action.receivers.post import HERE, trusting
+from rms_flows.action.receivers.post import trusting
 from rms_flows.errors import DocumentError
 from rms_flows.model.actions import Mail as Document
+from rms_flows.web import HERE
 
 SECONDS: Final = 20
 """For each step of the server."""

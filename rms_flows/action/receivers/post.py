@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,14 +16,11 @@ from rms_flows.action.receivers import secrets
 from rms_flows.action.receivers.contract import SENT, Outcome
 from rms_flows.errors import DocumentError
 from rms_flows.model.actions import Alertmanager, Webhook
+from rms_flows.web import HERE, retry_after
 
 SECONDS: Final = 20
 """For each step of the server: to be reached, to take what is sent, to answer."""
 
-LONGEST: Final = 3600.0
-"""Seconds of `Retry-After` at most: a mistake there must not keep reports back for a year."""
-
-HERE: Final = ("localhost", "127.0.0.1", "::1")
 _SAID: Final = 300  # characters of an answer that are told
 _AGAIN: Final = (408, 425, 429)
 """Answers that say: not now. All others below 500 say: never."""
@@ -147,24 +143,6 @@ def trusting(ca: str | None, where: str) -> ssl.SSLContext:
         raise DocumentError(
             f"{ca} holds no certificates ({error.strerror or error})", where=where, remedy="name a PEM file"
         ) from None
-
-
-def retry_after(text: str | None, now: float) -> float | None:
-    """Read `Retry-After`, seconds or a date, as seconds from now on; None where it says nothing.
-
-    Example:
-        >>> [retry_after(text, 0.0) for text in ("120", "Thu, 01 Jan 1970 00:01:00 GMT", "soon")]
-        [120.0, 60.0, None]
-    """
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(text or "")
-        except ValueError:
-            return None
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
-    return min(LONGEST, max(0.0, seconds)) if seconds == seconds else None  # noqa: PLR0124  no NaN
 
 
 def moment(seconds: float) -> str:

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from rms_flows.errors import DocumentError
 from rms_flows.secret import from_environment, read_text
+from rms_flows.web import HERE
 
 PREFIX: Final = "RMS_ELASTICSEARCH_"
-_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def login(url: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def login(url: str) -> dict[str, Any]:
     elif user:
         known["basic_auth"] = (user, password)
     parts = urlsplit(url)
-    if known and parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
+    if known and parts.scheme != "https" and parts.hostname not in HERE:
         raise DocumentError(
             "a login would cross the network in plain text",
             where=url,

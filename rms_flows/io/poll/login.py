@@ -15,9 +15,9 @@ from rms_flows.io.poll.address import Polled
 from rms_flows.model.poll import Auth
 from rms_flows.processors.parameters import inside
 from rms_flows.secret import from_environment, read_text
+from rms_flows.web import HERE
 
 AUTHORITY: Final = "RMS_POLL_CA"
-_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def login(polled: Polled, url: str) -> Login:
         DocumentError: It is missing, can't be read or sent, or would cross a network in plain text.
     """
     parts, auth = urlsplit(url), polled.poll.auth
-    if auth and parts.scheme != "https" and parts.hostname not in _THIS_MACHINE:
+    if auth and parts.scheme != "https" and parts.hostname not in HERE:
         raise DocumentError(
             "a login would cross the network in plain text",
             where=url,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rms_flows import web
 from rms_flows.decode.contract import Asked, Decoded, nothing_new
 from rms_flows.errors import DocumentError
 from rms_flows.io.contract import Request
@@ -44,8 +44,7 @@ def pause(failures: int) -> float:
     Args:
         failures: How often it failed.
     """
-    longest = min(LONGEST_PAUSE, PAUSE * 2.0 ** min(failures - 1, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  nothing secret
+    return web.pause(failures, PAUSE, LONGEST_PAUSE)
 
 
 class Tail:

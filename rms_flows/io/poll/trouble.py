@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 import time
 from dataclasses import dataclass
@@ -20,12 +19,10 @@ from urllib3.exceptions import (
 )
 
 from rms_flows.errors import SourceError
+from rms_flows.web import retry_after
 
 _LATER: Final = frozenset({408, 425, 429})
 _SERVERS_OWN: Final = 500
-LONGEST_WAIT: Final = 3_600.0
-"""Seconds at most that a server can ask us to wait."""
-
 _LOGIN: Final = "say who we are with poll: {auth: …}"
 _REMEDIES: Final = {
     400: "see what it says of the question: the parameters of the URI and of poll:",
@@ -98,28 +95,8 @@ def refused(status: int, said: str, wait: str | None) -> PollError:
         f"the server answers {status}{f' ({said})' if said else ''}",
         _REMEDIES.get(status, "see the server's log" if status >= _SERVERS_OWN else "mend what it names"),
         passes=status in _LATER or status >= _SERVERS_OWN,
-        wait=_seconds(wait),
+        wait=retry_after(wait, time.time()),
     )
-
-
-def _seconds(after: str | None) -> float | None:
-    """Read `Retry-After`: seconds, or a date.
-
-    Example:
-        >>> _seconds("120"), _seconds("soon"), _seconds("Thu, 01 Jan 1970 00:00:00 GMT")
-        (120.0, None, 0.0)
-    """
-    if not after:
-        return None
-    try:
-        wait = (
-            float(after)
-            if after.strip().isdigit()
-            else email.utils.parsedate_to_datetime(after).timestamp() - time.time()
-        )
-    except ValueError:
-        return None
-    return min(max(0.0, wait), LONGEST_WAIT)
 
 
 def unreached(error: HTTPError | OSError, seconds: float) -> PollError:
