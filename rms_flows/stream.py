@@ -147,22 +147,22 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         folder, data_folder = folder.resolve(), (data_folder or folder).resolve()
         positions = None if positions is None else positions.resolve()
     make = partial(build, orchestrator, folder, data_folder or folder, choices)
-    plan: Plan | None = make()
-    assert plan is not None  # noqa: S101  for mypy
+    plan = make()
     places = [*(one.source for one in plan.sources), *(one.sink for one in plan.sinks), plan.dead_letters]
     for said in dict.fromkeys(one.said for one in places if isinstance(one, KafkaSource | KafkaSink)):
         say(said)
     job, pace = f"rms-{orchestrator.orchestrator}", pace or Pace()
     done: list[Streamed] = []
-    while plan is not None:
+    while True:
         renewal = None if positions is None else Renewal(plan, make, say, pace.renew)
         done.append(
             run(plan, positions, pace, begin=begin, cluster=cluster, job=job, watch=watch, renewal=renewal)
         )
-        plan = None if renewal is None or pace.stopped else renewal.next
-        if plan is not None:
-            say(f"the rules have changed; {_told(packs(plan))} from here on")
-    return _whole(done)
+        if pace.stopped or renewal is None or renewal.next is None:
+            return _whole(done)
+        plan = renewal.next
+        named = ", ".join(f"{name} is {pack[:12]}" for name, pack in packs(plan).items())
+        say(f"the rules have changed; {named} from here on")
 
 
 def run(  # noqa: PLR0913  likewise
@@ -361,10 +361,6 @@ def _whole(turns: Sequence[Streamed]) -> Streamed:
         sinks=dict(sum((Counter(one.sinks) for one in turns), Counter())),
         dead_letters=sum(one.dead_letters for one in turns),
     )
-
-
-def _told(named: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} is {pack[:12]}" for name, pack in named.items())
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from rms_flows.durable import sync
 from rms_flows.errors import DocumentError
 from rms_flows.model import DataSourceManifest, load, parse
 from rms_flows.web import BROKEN, HERE, LARGEST, Server
@@ -119,10 +119,8 @@ class Remote:
         """Keep what was told, by one rename: a loss of power leaves the old or the new."""
         aside = self._kept.with_name(f".{self._kept.name}.new")
         try:
-            with aside.open("wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
+            aside.write_bytes(body)
+            sync(aside)
             aside.replace(self._kept)
         except OSError as error:
             _LOG.warning("what the service told can't be kept in %s (%s)", self._kept, error.strerror)

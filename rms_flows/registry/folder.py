@@ -110,10 +110,8 @@ class FolderStore:
         aside = path.with_name(f".{path.name}.new")
         with _told(path):
             path.parent.mkdir(exist_ok=True)
-            with aside.open("wb") as file:
-                file.write(b"# since " + _stamp(since).encode() + b"\n" + data)
-                file.flush()
-                os.fsync(file.fileno())
+            aside.write_bytes(b"# since " + _stamp(since).encode() + b"\n" + data)
+            sync(aside)
             before = self.read(kind, name)
             if before is not None:
                 kept = self._kept(kind, name, before, since)
