@@ -11,7 +11,9 @@ from rms_flows.beam.progress import Progress
 
 def watched() -> bool:
     """Tell whether somebody watches: a notebook or a terminal."""
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
+    python = sys.modules.get("IPython")  # where it is not loaded, this is no notebook
+    shell = None if python is None else python.get_ipython()
+    return getattr(shell, "kernel", None) is not None or sys.stderr.isatty()
 
 
 @contextmanager
