@@ -153,8 +153,9 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         say(said)
     job, pace = f"rms-{orchestrator.orchestrator}", pace or Pace()
     done: list[Streamed] = []
+    renewal: Renewal | None = None
     while True:
-        renewal = None if positions is None else Renewal(plan, make, say, pace.renew)
+        renewal = None if positions is None else Renewal(plan, make, say, pace.renew, renewal)
         done.append(
             run(plan, positions, pace, begin=begin, cluster=cluster, job=job, watch=watch, renewal=renewal)
         )

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import yaml
 from evented import ZERO, S, correlation, event, flow, folded, rule, sigma, write_rules
 
 from rms_flows.beam.ledger import load_packs
@@ -178,6 +179,30 @@ def test_what_is_still_being_written_is_not_read(home):
     renewal.look()
     assert made
     assert renewal.due()
+
+
+def test_what_changes_while_a_stream_turns_over_is_not_missed(home):
+    """The trap: who looks at the files anew takes what has changed since for what the rules were made of."""
+    made = []
+
+    def make():
+        made.append(1)
+        return build(document(), home, home, Choices())
+
+    def changed(number):
+        (home / "rules" / "rules.yml").write_text(yaml.safe_dump({**LOGIN, "title": f"log-in {number}"}))
+
+    first = Renewal(make(), make, print, 1)
+    changed(1)
+    first.look()
+    first.look()
+    assert first.due()
+    changed(22)
+    second = Renewal(first.next, make, print, 1, first)
+    second.look()
+    second.look()
+    assert second.due()
+    assert len(made) == 3
 
 
 def test_without_positions_rules_stay_as_they_were(home):

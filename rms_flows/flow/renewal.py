@@ -42,14 +42,22 @@ class Renewal:
         make: Makes a plan of what the files hold now.
         say: Is told why rules are not taken.
         every: Seconds between two looks.
+        before: That of the plan before, which saw the files that this plan was made of; a change since then
+            counts. None looks at them now.
     """
 
     def __init__(
-        self, plan: Plan, make: Callable[[], Plan], say: Callable[[str], None], every: float
+        self,
+        plan: Plan,
+        make: Callable[[], Plan],
+        say: Callable[[str], None],
+        every: float,
+        before: Renewal | None = None,
     ) -> None:
         self._plan, self._make, self._say, self._every = plan, make, say, every
         self._paths = [path for stage in plan.processors for path in stage.ready().made_of]
-        self._judged = self._last = files(self._paths)
+        self._judged: Files = files(self._paths) if before is None else before._judged  # noqa: SLF001  its like
+        self._last = self._judged
         self.next: Plan | None = None
 
     def due(self) -> bool:
