@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,21 @@ def own_cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(
         (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     )
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background deaf to it
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """See that a test leaves SIGTERM and Ctrl-C as they were: one that took them made others, far away, fail."""
+    ends = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in ends]
+    yield
+    left = [signal.getsignal(number) for number in ends]
+    for number, handler in zip(ends, before, strict=True):
+        signal.signal(number, handler)
+    assert left == before
 
 
 @pytest.fixture(scope="module", params=["text by text", "columns"])

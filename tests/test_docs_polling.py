@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 import yaml
 from evented import folded
 from polling import serving
@@ -46,15 +45,6 @@ def honeypot(_path, asked, _headers):
     return [one for one in THREATS if one["_timestamp"] >= asked.get("lastdate", "")]
 
 
-@pytest.fixture
-def signals():
-    """What signals did before: a stream takes them over."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def end_when_told(live, reports):
     end = time.monotonic() + 120
     while time.monotonic() < end and (not live.exists() or live.read_bytes().count(b"\n") < reports):
@@ -62,7 +52,7 @@ def end_when_told(live, reports):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_it_is_run_as_it_stands(tmp_path, monkeypatch, capsys, signals):
+def test_it_is_run_as_it_stands(tmp_path, monkeypatch, capsys):
     assert [name for name, _ in FILES] == ["honeypot.yaml", "scans.yml"]
     *batch, stream = [shlex.split(line)[1:] for line in COMMANDS.strip().splitlines()]
     monkeypatch.chdir(tmp_path)

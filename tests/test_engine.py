@@ -202,15 +202,6 @@ def test_what_was_said_by_hand_is_no_sign_of_life(folder):
         assert instance(folder, "home").sign is None
 
 
-@pytest.fixture
-def ctrl_c():
-    """Let Ctrl-C do what it does in a process of its own: a stream that a test ran here may have changed that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 def test_a_replay_is_interrupted_by_a_wish(folder, quick):
     one = Described(FLOW, None, None, folder)
     shown = []

@@ -18,7 +18,6 @@ import signal
 import sys
 from pathlib import Path
 import corridor_fakes as fakes
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background deaf to it
 plan = fakes.plan_of(Path(sys.argv[1]), {source})
 try:
     fakes.run(plan, workers=int(sys.argv[2]), progress=lambda now: print(now.rows, flush=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import typer
 
 from rms_flows.cli import options
 from rms_flows.cli.show import ROWS, TEXT_EVERY
+from rms_flows.signals import told_to_end
 
 if TYPE_CHECKING:
     from rms_flows.action.run import Acting
@@ -130,8 +130,6 @@ def _run(known: Acting, every: float, *, once: bool, quiet: bool) -> None:
         known.tell(time.time)
         return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     last = time.monotonic()
 
     def show(known: Acting) -> None:
@@ -141,7 +139,8 @@ def _run(known: Acting, every: float, *, once: bool, quiet: bool) -> None:
             waiting = {"grouped": known.grouped, "waiting": known.waits}
             typer.echo(f"rms: {_said({**asdict(known.counts), **waiting})}", err=True)
 
-    known.follow(stop, every, show)
+    with told_to_end(stop.set):
+        known.follow(stop, every, show)
 
 
 def _said(account: dict[str, Any]) -> str:

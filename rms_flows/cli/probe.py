@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rms_flows.signals import told_to_end
+
 app = typer.Typer(
     help="Observe a machine and send signed envelopes, from a small gateway.",
     epilog="Examples:\n\n"
@@ -64,7 +66,6 @@ def run(
 ) -> None:
     """Observe and send until SIGTERM or Ctrl-C; see docs/probe.md for what the manifest may say."""
     import logging
-    import signal
     import threading
 
     from rms_flows.probe.run import Probe
@@ -72,14 +73,13 @@ def run(
 
     logging.basicConfig(format="rms probe: %(message)s", level=logging.WARNING)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     if registry is None:
         probe = Probe(from_file(Path(manifest)), manifest, Path(manifest).parent)
     else:
         read = from_service if "://" in registry else from_registry
         probe = Probe(read(registry, manifest), f"{registry}: {manifest}", Path())
-    probe.run(stop)
+    with told_to_end(stop.set):
+        probe.run(stop)
 
 
 @app.command()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from rms_flows.cli import options, watch
 from rms_flows.cli.engine import Held, Instance, described, streaming
-
-if TYPE_CHECKING:
-    from rms_flows.stream import Pace
+from rms_flows.signals import told_to_end
 
 EPILOG = """Examples:
 
@@ -111,10 +108,9 @@ def stream(
             "external workers are other processes: ask Flink for their figures", param_hint="--metrics"
         )
     pace = Pace(batch, rate, bundle or (1.0 if cluster is None else 0.2), shards)
-    _stop_by_signal(pace)
     begin = start if start in PLACES else options.moment(start, "--from") or ""
     overrides = options.pairs(source or [], "--source"), options.pairs(sink or [], "--sink")
-    with watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
+    with told_to_end(pace.stop), watch.watched(flow.stem, metrics, log, quiet=quiet) as seen:
         one = described(flow, registry, instance)
         with streaming(one, instance, cluster, pace.stop, seen):
             done = run(
@@ -179,20 +175,6 @@ def worker(
     from rms_flows.beam import flink
 
     over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
     host = listen.rpartition(":")[0]
-    flink.serve(listen, lambda port: typer.echo(f"workers: external:{host}:{port}"), over.wait)
-
-
-def _stop_by_signal(pace: Pace) -> None:
-    """End the stream in order at the first signal, and at once at the second."""
-    ends = (signal.SIGTERM, signal.SIGINT)
-
-    def stop(_number: int, _frame: object) -> None:
-        pace.stop()
-        for number in ends:  # the second may be the other one
-            signal.signal(number, signal.SIG_DFL)
-
-    for number in ends:
-        signal.signal(number, stop)
+    with told_to_end(over.set):
+        flink.serve(listen, lambda port: typer.echo(f"workers: external:{host}:{port}"), over.wait)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from rms_flows.errors import DocumentError, FlowError
+from rms_flows.signals import told_to_end
 
 CONNECTIONS: Final = 2_048
 """That wait to be taken."""
@@ -127,9 +127,8 @@ def serve(app: FastAPI, listening: Listening, ready: Callable[[str], None]) -> N
         server_header=False,
         ssl_context_factory=None if context is None else lambda *_: context,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises anew, at its end, what ended it
-        signal.signal(number, lambda *_: None)
-    _Server(config, lambda: ready(f"http{'s' * bool(context)}://{name}:{port}")).run(sockets=[bound])
+    with told_to_end(lambda: None):  # uvicorn raises anew, at its end, what ended it
+        _Server(config, lambda: ready(f"http{'s' * bool(context)}://{name}:{port}")).run(sockets=[bound])
 
 
 def _bound(listening: Listening) -> socket.socket:
