@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from paho.mqtt import publish
 from probing import end, manifest, probing, sent, start, states, until
@@ -36,6 +36,7 @@ class Log:
         self.path = folder / "app.log"
         self.path.touch()
         self.written, self.half, self.moved, self.got, self.position = 0, b"", 0, [], None
+        self.cut_off = False
         self.begin()
         self.look()
 
@@ -43,7 +44,7 @@ class Log:
         self.tail = Tail(entry(collect="tail", path=str(self.path), from_start=True), self.position)
 
     def look(self):
-        more = True
+        more, self.cut_off = True, False
         while more:
             look = self.tail.look()
             self.got += [one.payload["message"] for one in look.observed]
@@ -83,9 +84,16 @@ class Log:
         self.finish()
         self.look()
         os.truncate(self.path, 0)
+        self.cut_off = True
+
+    def close(self):
+        """Cut off and moved away between two looks, a file is one that nobody knows."""
+        if self.cut_off:
+            self.look()
+        self.tail.close()
 
     def restart(self):
-        self.tail.close()
+        self.close()
         self.begin()
 
 
@@ -99,6 +107,8 @@ steps = st.lists(
 
 
 @given(steps)
+@example([("write", 1), ("cut", 0), ("write", 1), ("moved away", 0)])
+@example([("write", 1), ("cut", 0), ("write", 1), ("restart", 0), ("rotate", 0)])
 def test_each_line_is_told_once_and_in_order(tmp_path_factory, actions):
     """Guards against lines lost or told twice at a rotation, a truncation, a restart, or half a line."""
     log = Log(tmp_path_factory.mktemp("log"))
@@ -117,7 +127,7 @@ def test_each_line_is_told_once_and_in_order(tmp_path_factory, actions):
         elif action == "restart":
             log.restart()
         else:  # rotated while it was down
-            log.tail.close()
+            log.close()
             log.rotate()
             log.begin()
             log.look()
