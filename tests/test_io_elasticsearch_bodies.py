@@ -5,67 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from any_rows import batches
+from hypothesis import given
 
 from rms_flows import schema
-from rms_flows.io.elasticsearch.bodies import LINES, lines, objects
-from rms_flows.io.ndjson_sink import json_lines
+from rms_flows.io.elasticsearch.bodies import LINES, lines
 from rms_flows.report.ecs import documents
-
-TEXT = st.text(
-    st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\n\t\x00\x1f\x7f/é\u2028'), max_size=8
-)
-STAMP = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(lambda one: one.replace(tzinfo=UTC))  # noqa: DTZ001
-COLUMNS = {
-    "@timestamp": STAMP,
-    "event.id": TEXT,
-    "event.dataset": TEXT,
-    "event.original": st.binary(max_size=5),
-    "host.ip": st.lists(TEXT, max_size=3),
-    "source.port": st.integers(-(2**63), 2**63 - 1),
-    "host.cpu.usage": st.floats(allow_nan=False, allow_infinity=False),
-    "rms.late": st.booleans(),
-    "rms.measurement": st.lists(st.fixed_dictionaries({"name": TEXT, "value": st.floats(0, 1)}), max_size=2),
-    'od"d\\': TEXT,
-}
-
-
-@st.composite
-def batches(draw):
-    rows = draw(st.integers(1, 5))
-    names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), unique=True, min_size=1))
-    columns = {
-        name: pa.array(draw(st.lists(st.none() | COLUMNS[name], min_size=rows, max_size=rows))).cast(
-            schema.field_type(name)
-        )
-        for name in names
-    }
-    batch = pa.record_batch(columns)
-    start = draw(st.integers(0, rows))
-    return batch.slice(start) if draw(st.booleans()) else batch
-
-
-@given(batches())
-@example(pa.record_batch({"event.dataset": pa.array(["a\nb", None, "c"]).dictionary_encode()}))
-def test_an_object_says_what_json_lines_says(batch):
-    assert [json.loads(one) for one in objects(batch, {}).to_pylist()] == list(
-        map(json.loads, json_lines(batch))
-    )
-
-
-@given(batches())
-def test_a_constant_stands_before_the_rows_own(batch):
-    written = objects(batch, {"event.kind": "alert"}).to_pylist()
-    assert all(json.loads(one).pop("event.kind") == "alert" for one in written)
-    assert all(one.startswith('{"event.kind":"alert"') for one in written)
-
-
-def test_numbers_that_json_does_not_know_are_left_out():
-    batch = pa.record_batch({"host.cpu.usage": [float("nan"), float("inf"), 0.5]})
-    assert objects(batch, {}).to_pylist() == ["{}", "{}", '{"host.cpu.usage":0.5}']
 
 
 def actions(batch: pa.RecordBatch, index: str = "events") -> list[tuple[dict, dict]]:

@@ -312,7 +312,7 @@ _ORIGINAL: Final = "event.original"
 
 
 def _from_base64(text: bytes | None) -> bytes | None:
-    """Read what `ndjson_sink.json_lines` writes for bytes; what is none stays as it is."""
+    """Read what `objects.json_lines` writes for bytes; what is none stays as it is."""
     try:
         return None if text is None else base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -7,7 +7,8 @@ from functools import partial
 import pyarrow as pa
 
 from rms_flows.errors import DocumentError
-from rms_flows.io.ndjson_sink import Write, json_lines
+from rms_flows.io.ndjson_sink import Write
+from rms_flows.objects import json_lines
 from rms_flows.report import WRITERS
 
 

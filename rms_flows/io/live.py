@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rms_flows.io.line import ENDED, Feed, Line, Lined, Taken
-from rms_flows.io.ndjson_sink import json_lines
 from rms_flows.io.position import NOT_BEGUN
 from rms_flows.io.sliced import Sliced
+from rms_flows.objects import json_lines
 from rms_flows.schema import DEAD_LETTER, NO_DEAD_LETTERS
 
 _SLACK: Final = 1.0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import zstandard
@@ -18,33 +16,10 @@ from rms_flows.errors import SinkError
 from rms_flows.io.merge import Runs
 from rms_flows.io.ndjson_written import EARLIEST, KEYED, written
 from rms_flows.io.staging import Staging, publish, writing
+from rms_flows.objects import json_lines
 
 Write = Callable[[pa.RecordBatch], list[bytes]]
 """One line a row, without its line feed."""
-
-
-def json_lines(batch: pa.RecordBatch) -> list[bytes]:
-    r"""Write any batch as it stands: dotted names, nulls left out, stamps as ISO 8601, bytes as base64.
-
-    Example:
-        >>> json_lines(pa.record_batch({"host.name": ["hub", None], "event.original": [b"\xff", b""]}))
-        [b'{"host.name":"hub","event.original":"/w=="}', b'{"event.original":""}']
-    """
-    names = batch.schema.names
-    encode = msgspec.json.Encoder().encode
-    return [
-        encode({name: value for name, value in zip(names, row, strict=True) if value is not None})
-        for row in zip(*map(_plain, batch.columns), strict=True)
-    ]
-
-
-def _plain(column: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        return cast("list[Any]", pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ").to_pylist())
-    values = column.to_pylist()
-    if pa.types.is_binary(column.type):
-        return [None if value is None else b64encode(value).decode() for value in values]
-    return cast("list[Any]", values)
 
 
 class NdjsonSink:

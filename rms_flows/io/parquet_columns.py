@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from rms_flows.decode.conform import conform
 from rms_flows.decode.contract import Counts, Decoded, Options
 from rms_flows.decode.kinds import LIST
-from rms_flows.io.ndjson_sink import json_lines
 from rms_flows.io.parquet_sink import NO_VALUE
+from rms_flows.objects import json_lines
 from rms_flows.schema import DEAD_LETTER, DICTIONARY, ENVELOPE, MISFIT, NO_DEAD_LETTERS, field_type
 
 _TIME = "@timestamp"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
-_ENCODE = msgspec.json.Encoder().encode
+from rms_flows.objects import json_lines
 
 
 def documents(batch: pa.RecordBatch) -> list[bytes]:
@@ -16,20 +12,4 @@ def documents(batch: pa.RecordBatch) -> list[bytes]:
 
     Names are dotted, `event.kind` first, then in the schema's order; the same report gives the same bytes.
     """
-    names = batch.schema.names
-    columns = [plain(column) for column in batch.columns]
-    return [
-        _ENCODE({"event.kind": "alert", **{n: v for n, v in zip(names, row, strict=True) if v is not None}})
-        for row in zip(*columns, strict=True)
-    ]
-
-
-def plain(column: pa.Array) -> list[Any]:
-    """Give the values of a column as JSON has them; times as ISO 8601 in UTC."""
-    if pa.types.is_timestamp(column.type):
-        values: list[Any] = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ").to_pylist()
-        return values
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()  # else Arrow makes an object of each index: forty times slower
-    listed: list[Any] = column.to_pylist()
-    return listed
+    return json_lines(batch, {"event.kind": "alert"})

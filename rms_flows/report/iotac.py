@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from rms_flows.report.ecs import plain
+from rms_flows.objects import stamps
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _LISTS: Final = ("monitoredAssetID", "monitoredAssetIP", "measurement")
@@ -29,8 +29,16 @@ def strict_documents(batch: pa.RecordBatch) -> list[bytes]:
 
 def _written(batch: pa.RecordBatch, document: Callable[[dict[str, Any]], dict[str, Any]]) -> list[bytes]:
     names = batch.schema.names
-    columns = [plain(column) for column in batch.columns]
+    columns = [_plain(column) for column in batch.columns]
     return [_ENCODE(document(dict(zip(names, row, strict=True)))) for row in zip(*columns, strict=True)]
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    if pa.types.is_dictionary(column.type):
+        words: list[Any] = column.dictionary.to_pylist()  # each made once: Arrow would make it for each row
+        return [None if index is None else words[index] for index in column.indices.to_pylist()]
+    values: list[Any] = (stamps(column) if pa.types.is_timestamp(column.type) else column).to_pylist()
+    return values
 
 
 def _native(report: dict[str, Any]) -> dict[str, Any]:

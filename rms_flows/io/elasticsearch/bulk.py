@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from rms_flows.io.elasticsearch.bodies import LINES, lines
 from rms_flows.io.elasticsearch.cluster import LINES as NDJSON
 from rms_flows.io.elasticsearch.cluster import Answer, Cluster
 from rms_flows.io.elasticsearch.trouble import PASSING, Failure
+from rms_flows.objects import portions
 from rms_flows.schema import DEAD_LETTER, NO_DEAD_LETTERS
 
 BODY: Final = 4 * 1024 * 1024
@@ -96,9 +98,9 @@ class Bulk:
             RmsError: The cluster can't be written.
         """
         refused: list[pa.RecordBatch] = []
-        for start in range(0, batch.num_rows, ROWS):
-            made = lines(batch.slice(start, ROWS), self._index)
-            for part in _parts(made, BODY):
+        slices = (batch.slice(start, ROWS) for start in range(0, batch.num_rows, ROWS))
+        for rows in chain.from_iterable(map(portions, slices)):
+            for part in _parts(lines(rows, self._index), BODY):
                 if self._size + _bytes(part) > BODY:
                     refused += self._send()
                 if not self._waiting:

@@ -7,13 +7,13 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rms_flows.errors import SinkError
 from rms_flows.io.kafka.address import Address
 from rms_flows.io.kafka.client import Client, Headers, Writer
 from rms_flows.io.lines import is_reports, lines
 from rms_flows.io.ndjson_sink import Write
+from rms_flows.objects import stamps
 from rms_flows.schema import DEAD_LETTER
 
 VERSION: Final = b"1"
@@ -115,7 +115,7 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[Any]:
         return [None] * batch.num_rows
     column = batch.column(name)
     if pa.types.is_timestamp(column.type):
-        column = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ")
+        column = stamps(column)
     found: list[Any] = column.cast(pa.string()).cast(pa.binary()).to_pylist()
     return found
 
