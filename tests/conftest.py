@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import settings
 from servers import elasticsearch_node as elasticsearch
 from servers import flink_cluster as flink
+from servers import forked
 from servers import kafka_broker as kafka
 from servers.home import MissingToolError
 from servers.shared import Start, shared
 
 from rms_flows.io.kafka.client import CLIENTS
-from rms_flows.sigma import scope
+from rms_flows.sigma import pack, scope
 
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
@@ -39,11 +41,17 @@ PARTS = (
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Keep packs of rules apart from those of the user; the processes of one run share them."""
+    """Keep packs of rules apart from those of the user; the processes of one run share them, and lose none.
+
+    Tests read small rules so often that those of thousands of rules, which are dear, would be gone at once.
+    """
     base = tmp_path_factory.getbasetemp()
     os.environ["XDG_CACHE_HOME"] = str(
         (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "KEPT", 10_000)
+        yield
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background deaf to it
@@ -140,6 +148,19 @@ def flink_cluster(flink_set_up, tmp_path_factory) -> Iterator[flink.Address]:
     """Where a real Flink with Beam's job server is, which all tests of a run share."""
     for url in _shared(tmp_path_factory, "flink", flink.start_shared):
         yield flink.Address(*url.split())
+
+
+@pytest.fixture(scope="session")
+def forked_rms(own_cache, tmp_path_factory) -> Iterator[str]:
+    """Folder of an `rms` whose imports are done, see `servers.forked`."""
+    yield from _shared(tmp_path_factory, "rms", forked.start_shared)
+
+
+@pytest.fixture
+def shell(forked_rms, monkeypatch) -> None:
+    """Let commands find `rms`, and the Python of this environment."""
+    places = [forked_rms, str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(places))
 
 
 @pytest.fixture(params=CLIENTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -43,7 +42,7 @@ def pool():
         process.wait(60)
 
 
-def test_its_commands_find_what_a_replay_finds(home, flink_cluster, pool):
+def test_its_commands_find_what_a_replay_finds(shell, home, flink_cluster, pool):
     replay(
         load_orchestrator(home / "smart-home.yaml"),
         folder=home,
@@ -51,7 +50,6 @@ def test_its_commands_find_what_a_replay_finds(home, flink_cluster, pool):
     )
     wanted = set(folded(home / "replayed.ndjson"))
     assert len(COMMANDS) == 3
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in COMMANDS:
         for name in ("reports.ndjson", "smart-home.positions"):
             (home / name).unlink(missing_ok=True)
@@ -60,7 +58,6 @@ def test_its_commands_find_what_a_replay_finds(home, flink_cluster, pool):
         done = subprocess.run(  # noqa: S603  the page's own words
             ["/bin/bash", "-c", here],
             cwd=home,
-            env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
             check=False,

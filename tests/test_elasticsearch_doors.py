@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,14 @@ from test_demo import ROOT, generate
 from rms_flows.replay import archive
 from rms_flows.report import read_reports
 
-pytestmark = pytest.mark.timeout(900)  # each test starts several programs, on a busy machine one by one
+pytestmark = [
+    pytest.mark.timeout(900),  # each test starts several programs, on a busy machine one by one
+    pytest.mark.usefixtures("shell"),
+]
 
 
 def rms(folder, *arguments, code=0):
-    command = [sys.executable, "-m", "rms_flows", *map(str, arguments)]
+    command = ["rms", *map(str, arguments)]
     done = subprocess.run(  # noqa: S603  our own command
         command, check=False, cwd=folder, capture_output=True, text=True, timeout=200
     )
