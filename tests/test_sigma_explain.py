@@ -2,19 +2,18 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from rms_flows import sigma
 from rms_flows.io import open_source
 from rms_flows.io.contract import Request
 from rms_flows.sigma.explain import explain
-from rms_flows.sigma.expression import digest
 from rms_flows.sigma.load import read
-from rms_flows.sigma.pipelines import ours
-from rms_flows.sigma.tree import tree
 from tests.test_cli import run
 
 ARCHIVE = "sigmahq-rules-8eaafff1f.tar.gz"
@@ -103,28 +102,36 @@ def test_the_log_source_is_a_part_of_the_answer(tmp_path):
     assert found.summary == "no match: the event is not of its log source (product: zeek)"
 
 
-@pytest.mark.datasets
-@pytest.mark.parametrize("pipeline", [None, *sorted(ours())])
-def test_the_tree_of_each_rule_means_what_the_engine_evaluates(datasets, pipeline):
-    loaded, parsed = read([datasets / ARCHIVE], [ours()[pipeline]] if pipeline else [])
-    other = [rule.where for rule in loaded.rules if digest(tree(parsed[rule.id]).meaning) != rule.meaning]
-    assert (len(loaded.rules), other) == (3755, [])
-
-
-def events(datasets):
+def events(datasets, step):
     source, request = open_source(str(datasets / "windows_events" / "*.zip"), base=Path()), Request()
-    for fragment in source.fragments(request):
+    for fragment in list(source.fragments(request))[::step]:
         for decoded in source.read(fragment, request):
             yield decoded.rows
 
 
+def few_of_each(pairs, most):
+    """Give some hits of each rule: a rule that is true of a thousand rows of one log has the same reason in all."""
+    seen = Counter()
+    for number, at in sorted(pairs):
+        seen[number] += 1
+        if seen[number] <= most:
+            yield number, at
+
+
 @pytest.mark.datasets
-def test_it_agrees_with_the_engine_on_each_hit_and_on_random_misses(datasets):
+@pytest.mark.parametrize(
+    ("step", "most", "wanted"),
+    [
+        pytest.param(4, 2, 150, id="some"),
+        pytest.param(1, 10_000, 3104, id="all", marks=[pytest.mark.soak, pytest.mark.timeout(1200)]),
+    ],
+)
+def test_it_agrees_with_the_engine_on_hits_and_on_random_misses(datasets, step, most, wanted):
     loaded, parsed = read([datasets / ARCHIVE])
-    plan = sigma.compile(loaded)
-    free = sigma.compile(sigma.load([datasets / ARCHIVE], routing=False))
+    everywhere = tuple(replace(rule, route=None) for rule in loaded.rules)
+    plan, free = sigma.compile(loaded), sigma.compile(sigma.RuleSet(everywhere, loaded.refused))
     chance, hits, misses = random.Random(4), 0, 0  # noqa: S311 - no secret
-    for batch in events(datasets):
+    for batch in events(datasets, step):
         routed, found = (p.match(batch) for p in (plan, free))
         known = set(zip(routed.rule.tolist(), routed.row.tolist(), strict=True))
         true = set(zip(found.rule.tolist(), found.row.tolist(), strict=True))
@@ -133,14 +140,14 @@ def test_it_agrees_with_the_engine_on_each_hit_and_on_random_misses(datasets):
             for _ in range(batch.num_rows // 200 + 1)
         ]
         some += chance.sample(sorted(true), min(len(true), 20))  # of the event, maybe not of its source
-        for number, at in known.union(some):
+        for number, at in {*few_of_each(known, most), *some}:
             rule = plan.rules[number]
             answer = explain(rule, parsed[rule.id], batch, at)
             assert answer.match is ((number, at) in known), (rule.where, at)
             assert answer.condition.true is ((number, at) in true), (rule.where, at)
             hits, misses = hits + answer.match, misses + (not answer.match)
-    assert hits == 3104
-    assert misses > 1000
+    assert hits >= wanted
+    assert misses > 800
 
 
 @pytest.fixture
