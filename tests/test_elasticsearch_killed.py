@@ -12,14 +12,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import repository
+import topics
 from corridor_fakes import rows_of
-from evented import SINGLE, generated, lines, write_events, write_rules
+from evented import SINGLE, S, folded, generated, lines, write_events, write_rules
+from followed import streamed_until
 from servers.elasticsearch_node import Node
+from test_stream_kafka import document, messages, read
 
 from rms_flows import schema
 from rms_flows.errors import SinkError
 from rms_flows.io.elasticsearch import bulk
 from rms_flows.io.elasticsearch.cluster import Cluster
+from rms_flows.replay import replay
 
 
 @pytest.fixture
@@ -99,6 +103,44 @@ def test_a_node_that_stays_away_ends_the_run(node):
         SinkError, match=r"/away: can't be reached \(Connection refused\); check host and port"
     ):
         part.close()
+
+
+@pytest.mark.timeout(900)
+def test_a_stream_waits_for_a_repository_that_is_away_and_says_so_once(node, kafka_broker, tmp_path, caplog):
+    """The trap: what was written to a file meanwhile is written again if the stream starts again for that."""
+    write_rules(tmp_path / "rules", *SINGLE)
+    topic = topics.create(kafka_broker, "away", 2)
+    one = document(topics.uri(kafka_broker, topic))
+    sink = one.sinks[0].model_copy(update={"id": "repository", "uri": repository.uri(node.url, "away")})
+    one = one.model_copy(update={"sinks": (*one.sinks, sink)})
+    events = messages(generated(9, 400, jitter=30 * S), 2)
+    topics.produce(kafka_broker, topic, events[:200])
+
+    def said(words: str) -> list[str]:
+        return [told.message for told in caplog.records if words in told.message]
+
+    killed = []
+
+    def enough(reports: dict[str, object]) -> bool:
+        if reports and not killed:
+            node.kill()
+            killed.append(node.url)
+            topics.produce(kafka_broker, topic, events[200:])
+        if killed and node.process is None and said("it is tried for"):
+            node.start()
+        return bool(killed) and read(tmp_path) == len(events)
+
+    streamed_until(enough, tmp_path, one, {}, 400)
+    assert read(tmp_path) == len(events)
+    [away], [back] = said("it is tried for"), said("answers again")
+    assert away == f"{sink.uri}: can't be reached (Connection refused); it is tried for 120 s"
+    assert back.startswith(f"{sink.uri}: answers again, after ")
+    names = [row["event.id"] for row in lines(tmp_path / "out.ndjson")]
+    assert len(names) == len(set(names)) > 100
+    assert sorted(repository.ids(node.url, "away")) == sorted(names)
+    out = {"out": str(tmp_path / "replayed.ndjson"), "repository": str(tmp_path / "copy.ndjson")}
+    replay(one, folder=tmp_path, sinks=out)
+    assert folded(tmp_path / "replayed.ndjson").keys() == {*names}
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:

@@ -16,6 +16,7 @@ from rms_flows.errors import DocumentError, SinkError
 from rms_flows.io import uri as uris
 from rms_flows.io.elasticsearch import cluster as module
 from rms_flows.io.elasticsearch.address import Address, address
+from rms_flows.io.elasticsearch.away import Away
 from rms_flows.io.elasticsearch.cluster import Cluster
 from rms_flows.io.elasticsearch.login import login
 
@@ -273,3 +274,19 @@ def test_a_real_node_answers(elasticsearch_node):
     here.check()
     with pytest.raises(SinkError, match=r"no such index \[cluster-not-there\]; check the name"):
         here.call("GET", "/cluster-not-there")
+
+
+def test_a_cluster_that_is_away_is_said_once_and_once_that_it_is_back(caplog):
+    """What passes soon is nobody's business, and many calls at once meet the same."""
+    away, trouble = Away("here"), SinkError("can't be reached", where="here")
+    away.failed(trouble, 1.9, 120)
+    away.answered()
+    assert caplog.messages == []
+    for _ in range(2):
+        away.failed(trouble, 2.1, 120)
+    for _ in range(2):
+        away.answered()
+    assert caplog.messages == [
+        "here: can't be reached; it is tried for 120 s",
+        "here: answers again, after 2 s",
+    ]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import msgspec
 
 from rms_flows.errors import RmsError
+from rms_flows.io.elasticsearch.away import Away
 from rms_flows.io.elasticsearch.login import login
 from rms_flows.io.elasticsearch.trouble import Failed, Failure, passes, refused, unreached
 
 if TYPE_CHECKING:
-    from elasticsearch import Elasticsearch
+    from elasticsearch import ApiError, Elasticsearch, TransportError
 
 PATIENCE: Final = 120.0
 """Seconds for which a call is tried again: a node that was killed is back by then."""
@@ -73,6 +74,10 @@ class Cluster:
     error: type[RmsError]
     patience: float = PATIENCE
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+    _away: Away = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_away", Away(self.where))
 
     def __reduce__(self) -> tuple[object, ...]:
         return Cluster, (self.url, self.where, self.error, self.patience)
@@ -111,7 +116,8 @@ class Cluster:
         """Call the cluster until it gives an answer that stands.
 
         Lost connections, timeouts and the statuses in `trouble.PASSING` are tried again after a pause that
-        grows up to 10 s, drawn at random: so a call may be carried out twice, which must do no harm.
+        grows up to 10 s, drawn at random: so a call may be carried out twice, which must do no harm. That a
+        cluster is away is logged once, and once that it is back.
 
         Args:
             method: Of HTTP.
@@ -145,27 +151,43 @@ class Cluster:
     def _patiently(self, once: Callable[[], Answer], patience: float) -> Answer:
         from elasticsearch import ApiError, TransportError  # noqa: PLC0415
         from tenacity import (  # noqa: PLC0415
+            RetryCallState,
             Retrying,
             retry_if_exception,
             stop_after_delay,
             wait_random_exponential,
         )
 
+        def failed(state: RetryCallState) -> None:
+            error = state.outcome and state.outcome.exception()
+            if isinstance(error, ApiError | TransportError):  # nothing else is tried again
+                self._away.failed(self._met(error), state.seconds_since_start or 0, patience)
+
         tries = Retrying(
             retry=retry_if_exception(passes),
             wait=wait_random_exponential(multiplier=0.1, max=10),
             stop=stop_after_delay(patience),
+            before_sleep=failed,
             reraise=True,
         )
         try:
-            return tries(once)
-        except ApiError as error:
-            said = Answer(error.status_code, _bytes(error.body))
-            trouble = self.trouble(said.status, said.failure)
-        except TransportError as error:
-            problem, remedy = unreached(error)
-            trouble = self.error(problem, where=self.where, remedy=remedy)
+            answer = tries(once)
+        except (ApiError, TransportError) as error:
+            trouble = self._met(error)
+        else:
+            self._away.answered()
+            return answer
         raise trouble  # here, where it drags no request along
+
+    def _met(self, error: ApiError | TransportError) -> RmsError:
+        """Give the error to raise for what a call met."""
+        from elasticsearch import ApiError  # noqa: PLC0415
+
+        if isinstance(error, ApiError):
+            said = Answer(error.status_code, _bytes(error.body))
+            return self.trouble(said.status, said.failure)
+        problem, remedy = unreached(error)
+        return self.error(problem, where=self.where, remedy=remedy)
 
     def trouble(self, status: int, failure: Failure) -> RmsError:
         """Give the error to raise for an answer that is none."""
