@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,16 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rms_flows.beam import account
-from rms_flows.beam.account import Account, words
 from rms_flows.beam.cluster import Cluster
-from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place
+from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place, load_packs
 from rms_flows.beam.load import load
 from rms_flows.beam.seen import Seen, seen
 from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
 from rms_flows.flow.build import Choices, build
+from rms_flows.flow.kept import keep
 from rms_flows.flow.plan import Plan
 from rms_flows.flow.renewal import Renewal, packs
+from rms_flows.flow.streamed import Streamed, summarize, whole
 from rms_flows.io.contract import Log, Sink
 from rms_flows.io.elasticsearch.sink import ElasticsearchSink
 from rms_flows.io.kafka.sink import KafkaSink
@@ -51,29 +51,6 @@ Watch = Callable[[Callable[[], Seen]], AbstractContextManager[None]]
 
 PLACES: Final = ("earliest", "latest", COMMITTED)
 """Where a topic can begin, besides a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """The account of a stream that ended or was stopped.
-
-    Args:
-        seconds: Wall time.
-        sources: Source id → `rows`, `late`, and `conflicts` and `unsure` as in `decode.contract.Counts`.
-        processors: Processor id → `rows`, `found`, `matches`, `ungrouped`, `late`, `capped`, `evicted`.
-        sinks: Sink id → rows appended.
-        dead_letters: How many were appended.
-        stopped: Whether it was stopped before the end of its sources.
-        notes: What a person should know, such as each refused rule.
-    """
-
-    seconds: float
-    sources: Mapping[str, Mapping[str, int]]
-    processors: Mapping[str, Mapping[str, int]]
-    sinks: Mapping[str, int]
-    dead_letters: int
-    stopped: bool
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -101,6 +78,19 @@ class Pace:
     def stop(self) -> None:
         """End the stream after the batch that is under way; from a signal handler or another thread."""
         self.stopped = True
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a stream that is told again.
+
+    Args:
+        until: Source → where it ends.
+        logs: Sink → what its rows are appended to, open.
+    """
+
+    until: Mapping[str, Place]
+    logs: Mapping[str, Log]
 
 
 def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
@@ -155,12 +145,14 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
     done: list[Streamed] = []
     renewal: Renewal | None = None
     while True:
-        renewal = None if positions is None else Renewal(plan, make, say, pace.renew, renewal)
+        if positions is not None:
+            renewal = Renewal(plan, make, say, pace.renew, renewal)
+            keep(plan, folder, positions, [one["packs"] for one in load_packs(positions)])
         done.append(
             run(plan, positions, pace, begin=begin, cluster=cluster, job=job, watch=watch, renewal=renewal)
         )
         if pace.stopped or renewal is None or renewal.next is None:
-            return _whole(done)
+            return whole(done)
         plan = renewal.next
         named = ", ".join(f"{name} is {pack[:12]}" for name, pack in packs(plan).items())
         say(f"the rules have changed; {named} from here on")
@@ -177,8 +169,12 @@ def run(  # noqa: PLR0913  likewise
     job: str = "rms",
     watch: Watch | None = None,
     renewal: Renewal | None = None,
+    span: Span | None = None,
 ) -> Streamed:
-    """Run a plan as a stream, until there is another; see `stream` and, for `fault`, `io.live.Reading`."""
+    """Run a plan as a stream, until there is another; see `stream` and, for `fault`, `io.live.Reading`.
+
+    Where there is a `span`, it ends there, and tells nobody how far it is but the positions.
+    """
     load()
     from rms_flows.beam.reading import LIVE  # noqa: PLC0415
 
@@ -199,7 +195,7 @@ def run(  # noqa: PLR0913  likewise
         return pace.stopped or (renewal is not None and renewal.due())
 
     with ExitStack() as stack:
-        live = opened(plan, positions, pace, begin, fault, over) if here else None
+        live = opened(plan, positions, pace, begin, fault, over, span) if here else None
         if live is not None:
             LIVE[name] = live
             stack.callback(LIVE.pop, name)
@@ -219,7 +215,7 @@ def run(  # noqa: PLR0913  likewise
         if live is not None:
             live.ledger.write()
             live.reading.close()
-    return _summary(plan, total, time.monotonic() - began, stopped=pace.stopped)
+    return summarize(plan, total, time.monotonic() - began, stopped=pace.stopped)
 
 
 def opened(
@@ -229,30 +225,35 @@ def opened(
     begin: str | datetime,
     fault: Callable[[], None] | None = None,
     over: Callable[[], bool] | None = None,
+    span: Span | None = None,
 ) -> Live:
     """Open what the steps of a stream work on: where it goes on, what it reads, its sinks."""
     from rms_flows.beam.reading import Live  # noqa: PLC0415
 
-    logs = {stage.id: _log(stage.sink) for stage in plan.sinks} | {
-        account.DEAD_LETTERS: _log(plan.dead_letters)
-    }
+    logs = _logs(plan) if span is None else span.logs
+    with ExitStack() as stack:
+        for log in logs.values():  # first: who held a file may have written positions until then
+            log.open()
+            stack.callback(log.close)
+        ledger = _ledger(plan, positions, pace, begin)
+        settled = ledger.settled()
+        since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
+        rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
+        reading = Reading(feeds(plan, ledger, span), rows=rows, rate=pace.rate, fault=fault)
+        live = Live(reading, ledger, logs, since, over or (lambda: pace.stopped), close=stack.pop_all().close)
+    live.processors = [stage.id for stage in plan.processors]
+    return live
+
+
+def _ledger(plan: Plan, positions: Path | None, pace: Pace, begin: str | datetime) -> Ledger:
+    """Open the positions, with those of sources that begin."""
     lateness = {source.id: source.lateness for source in plan.sources}
     owed = graph.owed(plan, pace.shards)
     begins = {one.id: one.source.begins for one in plan.sources if isinstance(one.source, Lined)}
     ledger = Ledger(positions, owed, lateness, lambda line: needed(plan, line)[0], pace.commit, begins)
     _begin(plan, ledger, begin)
     ledger.judged_by(packs(plan))
-    settled = ledger.settled()
-    since = {} if settled == NOT_BEGUN else needed(plan, settled)[1]
-    rows = pace.rows if pace.rate is None else min(pace.rows, max(1, int(pace.rate * pace.bundle)))
-    reading = Reading(feeds(plan, ledger), rows=rows, rate=pace.rate, fault=fault)
-    with ExitStack() as stack:
-        for log in logs.values():
-            log.open()
-            stack.callback(log.close)
-        live = Live(reading, ledger, logs, since, over or (lambda: pace.stopped), close=stack.pop_all().close)
-    live.processors = [stage.id for stage in plan.processors]
-    return live
+    return ledger
 
 
 def _begin(plan: Plan, ledger: Ledger, begin: str | datetime) -> None:
@@ -265,7 +266,7 @@ def _begin(plan: Plan, ledger: Ledger, begin: str | datetime) -> None:
     ledger.write()
 
 
-def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
+def feeds(plan: Plan, ledger: Ledger, span: Span | None = None) -> list[Feed]:
     """Say where to begin to read each source: where events can still matter for what is not certain."""
     settled = ledger.settled()
     line = settled if settled == NOT_BEGUN else needed(plan, settled)[0]
@@ -273,20 +274,22 @@ def feeds(plan: Plan, ledger: Ledger) -> list[Feed]:
     for source in plan.sources:
         known = ledger.known[source.id]
         start = known.before(line, source.lateness)
-        found.append(
-            Feed(
-                source.id,
-                source.source,
-                source.request,
-                source.lateness,
-                start,
-                known.place.position,
-                known.place.settled,
-                source.idle,
-                line,
-                partial(ledger.committed, source.id),
-            )
+        feed = Feed(
+            source.id,
+            source.source,
+            source.request,
+            source.lateness,
+            start,
+            known.place.position,
+            known.place.settled,
+            source.idle,
+            line,
+            partial(ledger.committed, source.id),
         )
+        if span is not None:
+            until = span.until[source.id]
+            feed = replace(feed, idle=None, acknowledged=None, until=until.position, ends=until.settled)
+        found.append(feed)
     return found
 
 
@@ -311,6 +314,11 @@ def needed(plan: Plan, settled: int) -> tuple[int, dict[str, int]]:
     return min(lines.values()), {name: lines[name] for name in plan.spills}
 
 
+def _logs(plan: Plan) -> dict[str, Log]:
+    found = {stage.id: _log(stage.sink) for stage in plan.sinks}
+    return {**found, account.DEAD_LETTERS: _log(plan.dead_letters)}
+
+
 def _log(sink: Sink) -> Log:
     """Open as a log what a replay would replace."""
     if isinstance(sink, ElasticsearchSink | KafkaSink):
@@ -322,47 +330,3 @@ def _log(sink: Sink) -> Log:
             remedy="name one that ends in .ndjson with --sink ID=FILE",
         )
     return LogSink(sink.path, sink.form)
-
-
-def _summary(plan: Plan, total: Account, seconds: float, *, stopped: bool) -> Streamed:
-    processors = {}
-    for stage in plan.processors:
-        counts = {**words(total, account.processor(stage.id))}
-        for word, count in words(total, account.together(stage.id)).items():
-            if word in {"late", "capped", "evicted", "found"}:
-                counts[word] = counts.get(word, 0) + count
-        processors[stage.id] = {word: count for word, count in counts.items() if count}
-    return Streamed(
-        seconds,
-        {stage.id: dict(words(total, account.source(stage.id))) for stage in plan.sources},
-        processors,
-        {stage.id: words(total, account.sink(stage.id))["rows"] for stage in plan.sinks},
-        words(total, account.DEAD_LETTERS)["rows"],
-        stopped,
-        _notes(plan),
-    )
-
-
-def _whole(turns: Sequence[Streamed]) -> Streamed:
-    """Put together what was done with one set of rules after the other."""
-
-    def added(counts: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-        names = dict.fromkeys(name for one in counts for name in one)
-        totals = {name: sum((Counter(one.get(name, {})) for one in counts), Counter()) for name in names}
-        return {name: dict(total) for name, total in totals.items()}
-
-    last = turns[-1]
-    if len(turns) == 1:
-        return last
-    return replace(
-        last,
-        seconds=sum(one.seconds for one in turns),
-        sources=added([one.sources for one in turns]),
-        processors=added([one.processors for one in turns]),
-        sinks=dict(sum((Counter(one.sinks) for one in turns), Counter())),
-        dead_letters=sum(one.dead_letters for one in turns),
-    )
-
-
-def _notes(plan: Plan) -> tuple[str, ...]:
-    return tuple(note for stage in plan.processors for note in stage.ready().notes)

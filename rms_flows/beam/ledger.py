@@ -96,7 +96,7 @@ class Ledger:
         self._waiting: dict[str, dict[int, tuple[Place, int]]] = {name: {} for name in owed}
         begun = {name: begins.get(name, Position()) for name in owed}
         self.known = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
-        self.packs = [] if path is None else load_packs(path)
+        self.packs: list[Packs] = [] if path is None else load_packs(path)
         self._written = 0.0
         self._changed = False
         self._moved = dict.fromkeys(owed, 0.0)
@@ -117,7 +117,9 @@ class Ledger:
         if self.packs and self.packs[-1]["packs"] == packs:
             return
         begin = {name: one.place.position.plain() for name, one in self.known.items()}
-        self.packs = [*self.packs, {"packs": dict(packs), "from": begin}][-PACKS:]
+        settled = {name: one.place.settled for name, one in self.known.items()}
+        entry: Packs = {"packs": dict(packs), "from": begin, "settled": settled}
+        self.packs = [*self.packs, entry][-PACKS:]
 
     def committed(self, source: str) -> tuple[At, int]:
         """Give up to where all is acknowledged, and what is settled there."""
@@ -210,8 +212,9 @@ class Ledger:
         self._written, self._changed = time.monotonic(), False
 
 
-Packs = list[dict[str, Any]]
-"""Which rules judged what: `packs`, processor → `rms.pack`, and `from`, source → the plain position."""
+Packs = dict[str, dict[str, Any]]
+"""Which rules judged, `packs`: processor → `rms.pack`; where they began, `from`: source → the plain position;
+and what was settled there, `settled`: source → microseconds."""
 
 
 def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
@@ -235,12 +238,13 @@ def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
     return known
 
 
-def load_packs(path: Path) -> Packs:
+def load_packs(path: Path) -> list[Packs]:
     """Read of a file of positions which rules judged what; raises SourceError as `load`."""
-    packs: Packs = []
+    packs: list[Packs] = []
     with _reading(path) as data:
-        for one in data.get("packs", ()):  # files of before have none
-            packs.append({"packs": dict(one["packs"]), "from": dict(one["from"])})
+        for one in data.get("packs", ()):  # files of before have none, or know not what was settled
+            words = {word: dict(one[word]) for word in ("packs", "from")}
+            packs.append({**words, "settled": dict(one.get("settled", {}))})
     return packs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ import typer
 
 from rms_flows.beam.workers import Crew
 from rms_flows.cli import options, schedule, show
-from rms_flows.cli.engine import Held, Instance, described, replaying
+from rms_flows.cli.engine import Described, Held, Instance, described, replaying
+from rms_flows.cli.stream import told
 
 REPLAY_EPILOG = """Examples:
 
@@ -26,6 +28,8 @@ rms replay smart-home.yaml --source 'backend-auth=elasticsearch://es1/observatio
 rms replay smart-home.yaml --every 1h --lag 10m --from 2026-03-01 --metrics /var/lib/node_exporter/rms.prom
 
 rms replay smart-home.yaml --every 1h --lag 10m --plan
+
+rms replay smart-home.yaml --as-told smart-home.positions --sink repository=again.ndjson
 
 rms replay smart-home --registry registry --at 2026-02-01 --from 2026-01-01 --to 2026-02-01
 """
@@ -58,6 +62,14 @@ def replay(
             help="Judge anew, by what is confirmed now, whom archives say to believe; see docs/documents.md.",
         ),
     ] = False,
+    as_told: Annotated[
+        Path | None,
+        typer.Option(
+            "--as-told",
+            metavar="POSITIONS",
+            help="Tell again what a stream told of topics: its file of positions says by which rules.",
+        ),
+    ] = None,
     every: schedule.Every = None,
     lag: schedule.Lag = None,
     state: schedule.State = None,
@@ -82,6 +94,10 @@ def replay(
             "judges archives anew, a span of them at once; leave out --every", param_hint="--rejudge"
         )
     one = described(flow, registry, instance, at)
+    if as_told is not None:
+        alone = {"--every": every, "--from": first, "--to": last, "--rejudge": rejudge or None}
+        _told(one, as_told, alone, folder, (sources, sinks, dead_letters), as_json=as_json, strict=strict)
+        return
     if every is not None:
         schedule.due(
             one,
@@ -117,6 +133,35 @@ def replay(
             progress=told,
         )
     show.finish(summary, as_json=as_json, strict=strict)
+
+
+def _told(
+    one: Described,
+    positions: Path,
+    alone: Mapping[str, object],
+    folder: Path | None,
+    places: tuple[Mapping[str, str], Mapping[str, str], str | None],
+    *,
+    as_json: bool,
+    strict: bool,
+) -> None:
+    """Tell again what a stream told."""
+    for name in (name for name, given in alone.items() if given is not None):
+        raise typer.BadParameter("tells all that the stream told; leave this out", param_hint=name)
+    from rms_flows.retell import retell
+
+    done = retell(
+        one.flow,
+        folder=one.folder,
+        positions=positions,
+        data_folder=folder,
+        sources=places[0],
+        sinks=places[1],
+        dead_letters=places[2],
+    )
+    told(done, as_json=as_json)
+    if strict and (done.dead_letters or done.notes):
+        raise typer.Exit(1)
 
 
 ASIDE = "detect.dead-letters.ndjson"

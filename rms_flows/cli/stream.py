@@ -6,13 +6,16 @@ import json
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rms_flows.cli import options, watch
 from rms_flows.cli.engine import Held, Instance, described, streaming
 from rms_flows.signals import told_to_end
+
+if TYPE_CHECKING:
+    from rms_flows.flow.streamed import Streamed
 
 EPILOG = """Examples:
 
@@ -128,6 +131,15 @@ def stream(
                 watch=seen.watch,
             )
         seen.done(done)
+    told(done, as_json=as_json)
+    if not as_json:
+        typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
+    if strict and (done.dead_letters or done.notes):
+        raise typer.Exit(1)
+
+
+def told(done: Streamed, *, as_json: bool) -> None:
+    """Say what was done."""
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False))
     else:
@@ -142,9 +154,6 @@ def stream(
             typer.echo(f"{name}: {count:,} rows appended")
         if done.dead_letters:
             typer.echo(f"dead letters: {done.dead_letters:,} appended")
-        typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
-    if strict and (done.dead_letters or done.notes):
-        raise typer.Exit(1)
 
 
 WORKER_EPILOG = """Examples:

@@ -45,8 +45,8 @@ def launch(plan: Plan, crew: Crew, *, progress: Show | None = None) -> Summary:
     _reads_not_what_it_writes(plan, pieces)
     watch = _Watch(began, sum(piece.weight for piece in pieces), progress)
     with (
-        _prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]),
-        _prepared([*plan.spills.values()], always=True),
+        prepared([*(sink.sink for sink in plan.sinks), plan.dead_letters]),
+        prepared([*plan.spills.values()], always=True),
     ):
         total = crew.run(partial(run_share, plan), shares(pieces, len(crew)), tell=watch.add)
         _run_together(plan, crew, total, len(pieces), watch)
@@ -97,8 +97,13 @@ def _reads_not_what_it_writes(plan: Plan, pieces: Sequence[Piece]) -> None:
 
 
 @contextmanager
-def _prepared(sinks: Sequence[Sink | Spill], *, always: bool = False) -> Iterator[None]:
-    """Prepare sinks in turn; whatever goes wrong, also Ctrl-C, abandon those that were, or `always`."""
+def prepared(sinks: Sequence[Sink | Spill], *, always: bool = False) -> Iterator[None]:
+    """Prepare sinks in turn; whatever goes wrong, also Ctrl-C, abandon those that were, or `always`.
+
+    Args:
+        sinks: They commit inside, all of them.
+        always: They are abandoned at the end as well.
+    """
     ready: list[Sink | Spill] = []
     done = False
     try:

@@ -46,6 +46,8 @@ class Feed:
         idle: Microseconds without an event after which nobody waits for it; None for a source that ends.
         line: Microseconds: events from there on still matter; `NOT_BEGUN` where all do.
         acknowledged: Gives what is committed by now: a position, and what is settled there.
+        until: Where it ends, though there may be more; None where it doesn't, or by itself.
+        ends: What is settled there, microseconds.
     """
 
     id: str
@@ -58,6 +60,8 @@ class Feed:
     idle: int | None = None
     line: int = NOT_BEGUN
     acknowledged: Callable[[], tuple[At, int]] | None = None
+    until: At | None = None
+    ends: int = ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Taken:
         new: Whether it says anything: there are rows, dead letters, the end, or more is settled.
         counts: What else there is to count since the last batch, by its word in the account: what tells of
             trust (`doubts`), and of a server that is polled `answered`, `failed` and `duplicates`.
+        last: Whether nothing comes behind it, which `ENDED` says as well.
     """
 
     source: str
@@ -88,6 +93,7 @@ class Taken:
     warm: bool
     new: bool = True
     counts: Mapping[str, int] = field(default_factory=dict)
+    last: bool = False
 
 
 def doubts(counts: Counts) -> Counter[str]:

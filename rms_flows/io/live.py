@@ -70,7 +70,7 @@ class Reading:
             line.settled = max(line.settled, self._time(line))
         taken = line.take()
         self.looked = time.monotonic()
-        if taken.settled == ENDED:
+        if taken.settled == ENDED or taken.last:
             del self._open[line.feed.id]
         if self._rate is not None and not taken.warm:
             self._wait(taken.rows.num_rows / self._rate)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -69,7 +69,8 @@ class KafkaLine:
     """See `io.line.Line`; a partition is idle when the broker itself says that nothing is left to read.
 
     Behind a start it first reads again what is acknowledged and still matters, up to the place where the
-    stream was, then goes on from there in all partitions.
+    stream was, then goes on from there in all partitions. Where it is told its end (`Feed.until`), it reads
+    the partitions that are named there up to it, and waits for all of them.
 
     Args:
         source: The topics.
@@ -96,6 +97,9 @@ class KafkaLine:
         self._cold: dict[Spot, int] = {}  # where to go on behind that
         self._looked = self._look = self._discover = self._commit_at = time.monotonic()
         self._committed: tuple[At, int] = (Offsets(), NOT_BEGUN)
+        assert feed.until is None or isinstance(feed.until, Offsets)  # noqa: S101  it is of this kind of source
+        until = None if feed.until is None else feed.until.spots.items()
+        self._ends = None if until is None else {Spot.of(name): offset for name, (offset, _) in until}
 
     @property
     def quiet(self) -> int:
@@ -120,10 +124,12 @@ class KafkaLine:
         reader, warm = self._reader, bool(self._warming)
         self._commit(reader, wait=False)
         polled = reader.poll(_POLL, self._rows)
-        if warm:
-            polled = before(polled, self._warming)
+        if warm or self._ends is not None:
+            polled = before(polled, self._warming if warm else self._ends or {})
         taken = self._taken(reader, polled, warm=warm)
         if not warm:
+            if self._ends is not None:
+                return self._ended(reader, taken)
             self._listen(reader)
         elif all(reader.reached()[spot] >= offset for spot, offset in self._warming.items()):
             self._go_on(reader)
@@ -145,7 +151,7 @@ class KafkaLine:
         start, committed = self.feed.start, self.feed.committed
         assert isinstance(start, Offsets)  # noqa: S101  it is of this kind of source
         assert isinstance(committed, Offsets)  # noqa: S101
-        spots = reader.partitions()
+        spots = [spot for spot in reader.partitions() if self._ends is None or spot in self._ends]
         bounds = reader.bounds(spots)
         since = {spot: bounds[spot].first for spot in spots}
         if self.feed.line != NOT_BEGUN:  # what was received earlier is from before the line
@@ -245,11 +251,27 @@ class KafkaLine:
         """Go on with the slowest partition that is not idle."""
         waits = self.feed.idle
         awake = [part.high for part in self._parts.values() if waits is None or part.quiet < waits]
+        if self._ends is not None:  # what has no event will have none up to there, or is waited for
+            awake = [self._parts[spot].high for spot in self._cold if not self._void(spot)]
         if awake and min(awake) != NOT_BEGUN:
             self.settled = max(self.settled, min(awake) - self.feed.lateness)
 
+    def _void(self, spot: Spot) -> bool:
+        """Tell whether a partition has nothing before its end."""
+        return self._parts[spot].high == NOT_BEGUN and self._cold[spot] == (self._ends or {})[spot]
+
+    def _ended(self, reader: Reader, taken: Taken) -> Taken:
+        """Tell whether all is read up to the end that was told."""
+        reached, ends = reader.reached(), self._ends or {}
+        if any(reached[spot] < ends[spot] for spot in self._cold):
+            return taken
+        self.settled = max(self.settled, self.feed.ends)
+        return replace(taken, settled=self.settled, new=True, last=True)
+
     def _position(self, reader: Reader) -> Offsets:
         reached = reader.reached()
+        if self._ends is not None:
+            reached = {spot: min(at, self._ends.get(spot, at)) for spot, at in reached.items()}
         return Offsets({str(spot): (reached[spot], part.high) for spot, part in self._parts.items()})
 
     def _listen(self, reader: Reader) -> None:
