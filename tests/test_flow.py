@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import apache_beam as beam
 import corridor_fakes as fakes
@@ -14,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from rms_flows.beam.account import Account
 from rms_flows.beam.coder import RecordBatchCoder
+from rms_flows.beam.load import load
 from rms_flows.beam.pieces import Piece, shares
 from rms_flows.errors import FlowError, SinkError, SourceError
 from rms_flows.flow import corridor
@@ -182,3 +184,14 @@ def test_shares_hold_every_piece_once_and_even_weights():
 def test_a_launcher_of_workers_needs_no_beam():
     code = "import sys, rms_flows.flow.launch; sys.exit('apache_beam' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603  our own interpreter
+
+
+@pytest.mark.parametrize("runs_us", [None, object()])
+def test_beam_asks_for_a_kernel_only_where_ipython_is_loaded(monkeypatch, runs_us):
+    """Guards against half a second of each command, for the import of what does not run it."""
+    load()
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert beam.pipeline.is_in_ipython() is False
+    assert "IPython" not in sys.modules
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: runs_us))
+    assert beam.pipeline.is_in_ipython() is (runs_us is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 
 def load() -> None:
@@ -13,7 +14,15 @@ def load() -> None:
     root.addHandler(placeholder)
     logging.disable(logging.WARNING)
     try:
-        import apache_beam  # noqa: F401, PLC0415  this is the import
+        import apache_beam  # noqa: PLC0415  this is the import
+
+        apache_beam.pipeline.is_in_ipython = _in_kernel
     finally:
         logging.disable(before)
         root.removeHandler(placeholder)
+
+
+def _in_kernel() -> bool:
+    """Tell whether IPython runs us; where nobody loaded it, Beam need not take half a second to ask it."""
+    python = sys.modules.get("IPython")
+    return python is not None and python.get_ipython() is not None
