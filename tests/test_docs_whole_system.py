@@ -5,12 +5,10 @@ the names of topics and indices, which are this test's own.
 """
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -70,10 +68,9 @@ class House:
         return text
 
     def start(self, command):
-        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         return subprocess.Popen(  # noqa: S603  the page's own words
             ["bash", "-c", f"exec {self.here(command)}"],  # noqa: S607
-            cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(self, command):
@@ -103,7 +100,7 @@ class House:
 
 
 @pytest.mark.timeout(600)
-def test_what_nobody_confirmed_is_set_aside_and_comes_back(tmp_path, kafka_broker, elasticsearch_node):
+def test_what_nobody_confirmed_is_set_aside_and_comes_back(shell, tmp_path, kafka_broker, elasticsearch_node):
     apply, discover, key, serve, probe, stream, update, replay, report = COMMANDS
     house = House(tmp_path, kafka_broker, elasticsearch_node)
     for name, text in documents().items():
