@@ -46,9 +46,9 @@ class Alike:
     def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
-        pairs = zip(scope.values(self.same.field, chosen), scope.values(self.same.other, chosen), strict=True)
-        hit = np.fromiter((alike(self.same, a, b) for a, b in pairs), dtype=bool, count=len(chosen))
-        return np.asarray(chosen[hit])
+        pairs, both, which = scope.pairs(self.same.field, self.same.other, chosen)
+        hit = np.fromiter((alike(self.same, *pair) for pair in pairs), dtype=bool, count=len(pairs))
+        return np.asarray(both[hit[which]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,6 +323,28 @@ class Scope:
         self._mark[rows] = False
         return left
 
+    def pairs(
+        self, one: str, other: str, rows: np.ndarray
+    ) -> tuple[list[tuple[Value | None, Value | None]], np.ndarray, np.ndarray]:
+        """Give the pairs of values that two fields have, each once, for a comparison of fields.
+
+        Returns:
+            The pairs as text; those of `rows` that have both fields; the number of each one's pair.
+        """
+        found = [columns.find(self.batch, name) for name in (one, other)]
+        if not self._misfits.fields.keys().isdisjoint((one, other)):
+            which = np.arange(len(rows))
+            return list(zip(self.values(one, rows), self.values(other, rows), strict=True)), rows, which
+        if found[0] is None or found[1] is None:
+            return [], rows[:0], rows[:0]
+        left, right = self._encode(one, found[0]), self._encode(other, found[1])
+        first, second = left.codes[rows].astype(np.int64), right.codes[rows]
+        there = (first != len(left.values)) & (second != len(right.values))
+        rows, both = rows[there], first[there] * len(right.values) + second[there]
+        _, some, which = np.unique(both, return_index=True, return_inverse=True)
+        chosen = rows[some]
+        return list(zip(self.values(one, chosen), self.values(other, chosen), strict=True)), rows, which
+
     def values(self, name: str, rows: np.ndarray) -> Sequence[Value | None]:
         """Give the values of a field as text, for a comparison of fields."""
         column = columns.find(self.batch, name)
