@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from rms_flows.compiled import compiled
+from rms_flows.compiled import compiled, inlined
 
-_PRIME, _HALF = np.uint64(0x100000001B3), np.uint64(32)  # the hash is FNV-1a
+_PRIME = np.uint64(0x100000001B3)  # of short texts the hash is FNV-1a
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_U = tuple(np.uint64(n) for n in range(57))  # places in texts are unsigned: none counts from the end
 
 
 @compiled
@@ -35,6 +37,49 @@ def number_nulls(indices: np.ndarray, bits: np.ndarray, offset: int, null: int, 
         row = stop
 
 
+@inlined
+def _word(data: np.ndarray, at: Any) -> Any:
+    """Give eight bytes as one number; LLVM makes one load of it."""
+    return (
+        np.uint64(data[at])
+        | np.uint64(data[at + _U[1]]) << _U[8]
+        | np.uint64(data[at + _U[2]]) << _U[16]
+        | np.uint64(data[at + _U[3]]) << _U[24]
+        | np.uint64(data[at + _U[4]]) << _U[32]
+        | np.uint64(data[at + _U[5]]) << _U[40]
+        | np.uint64(data[at + _U[6]]) << _U[48]
+        | np.uint64(data[at + _U[7]]) << _U[56]
+    )
+
+
+@inlined
+def _hash(data: np.ndarray, at: Any, size: Any) -> Any:
+    """Hash bytes, a word at a time; the last word over the one before."""
+    hashed = size
+    if size < _U[8]:
+        for k in range(size):
+            hashed = (hashed ^ np.uint64(data[at + k])) * _PRIME
+        return hashed
+    for k in range(_U[0], size - _U[8], _U[8]):
+        hashed = (hashed ^ _word(data, at + k)) * _SPREAD
+        hashed ^= hashed >> _U[32]
+    return (hashed ^ _word(data, at + size - _U[8])) * _SPREAD
+
+
+@inlined
+def _same(data: np.ndarray, one: Any, other: Any, size: Any) -> Any:
+    """Tell whether bytes at two places are the same."""
+    if size < _U[8]:
+        k: Any = _U[0]
+        while k < size and data[one + k] == data[other + k]:
+            k += _U[1]
+        return k == size
+    for k in range(_U[0], size - _U[8], _U[8]):
+        if _word(data, one + k) != _word(data, other + k):
+            return False
+    return _word(data, one + size - _U[8]) == _word(data, other + size - _U[8])
+
+
 @compiled
 def find_equal(
     data: np.ndarray, ends: np.ndarray, bits: np.ndarray, offset: int, slots: np.ndarray, codes: np.ndarray
@@ -54,19 +99,14 @@ def find_equal(
         if len(bits) and not (bits[(offset + row) >> 3] >> ((offset + row) & 7)) & 1:
             codes[row] = rows
             continue
-        start, size = np.int64(ends[row]), np.int64(ends[row + 1]) - np.int64(ends[row])
-        hashed = np.uint64(size)
-        for at in range(np.uint64(start), np.uint64(start + size)):
-            hashed = (hashed ^ np.uint64(data[at])) * _PRIME
-        place = np.int64((hashed ^ (hashed >> _HALF)) & np.uint64(len(slots) - 1))
+        start = np.uint64(ends[row])
+        size = np.uint64(ends[row + 1]) - start
+        hashed = _hash(data, start, size)
+        place = np.int64((hashed ^ (hashed >> _U[32])) & np.uint64(len(slots) - 1))
         while slots[place] >= 0:
-            first = np.int64(ends[slots[place]])
-            if np.int64(ends[slots[place] + 1]) - first == size:
-                k = np.int64(0)
-                while k < size and data[first + k] == data[start + k]:
-                    k += 1
-                if k == size:
-                    break
+            first = np.uint64(ends[slots[place]])
+            if np.uint64(ends[slots[place] + 1]) - first == size and _same(data, first, start, size):
+                break
             place = (place + 1) & (len(slots) - 1)
         if slots[place] < 0:
             slots[place] = row
