@@ -34,6 +34,8 @@ _MANY: Final = 4_096
 """Entries, at most, that windows take which short literals don't fill."""
 _BITS, _MORE_BITS = 10, 18
 """Of the number of an entry, at least and at most: the table should stay near the processor."""
+_OFTEN: Final = 1 << 20
+"""From how many on it doesn't matter how often a window occurs: two such numbers and a third fit into one."""
 _SPARSE: Final = 128
 """Entries for each window, at least, as long as `_MORE_BITS` are enough."""
 
@@ -67,9 +69,11 @@ def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
     inside = np.flatnonzero(back + width <= sizes[owner])
     shared = np.bincount(entries[inside], minlength=1 << bits)
     group = owner[inside] * stride + back[inside] % stride
-    order = np.lexsort((shared[entries[inside]], sampled[entries[inside]], group))
-    groups, first = np.unique(group[order], return_index=True)
-    chosen = inside[order][first]
+    rarity = np.minimum(sampled, _OFTEN - 1) * _OFTEN + np.minimum(shared, _OFTEN - 1)
+    order = np.argsort(group * _OFTEN**2 + rarity[entries[inside]], kind="stable")
+    ordered = group[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    groups, chosen = ordered[first], inside[order[first]]
     places = [_Places(owner[chosen], back[chosen], codes[chosen])]
     missing = np.setdiff1d(np.arange(len(literals) * stride), groups)
     for literal, remainder in zip((missing // stride).tolist(), (missing % stride).tolist(), strict=True):
