@@ -208,11 +208,12 @@ class _Column:
         """Take the texts of codes, and tell whether they are too many."""
         _, ends, data = values.buffers()
         offsets, texts = np.frombuffer(ends, np.int32), np.frombuffer(data, np.uint8)
-        size = int(self._ends[self.row])
+        used = size = int(self._ends[self.row])
         if len(values):  # else all rows are null
             size += int(np.diff(offsets)[codes].sum(dtype=np.int64))
         if size > len(self._held):
-            self._held = np.resize(self._held, min(2 * size, _MOST))
+            before, self._held = self._held, np.empty(min(2 * size, _MOST), np.uint8)
+            self._held[:used] = before[:used]
         return bool(kernel.named(codes, self.row, self._valid, offsets, texts, self._ends, self._held))
 
     def array(self) -> pa.StringArray:
