@@ -63,6 +63,7 @@ class ReadPieces(beam.DoFn):  # type: ignore[misc]  # Beam has no types
                 yield TaggedOutput(stage, with_part(decoded.rows, piece.number))
             if decoded.dead.num_rows:
                 yield TaggedOutput(account.DEAD, with_part(decoded.dead, piece.number))
+            del decoded  # its memory may be free when the next is read
         progress.advance(0, left)
         Metrics.counter(stage, "fragments").inc()
 

@@ -108,3 +108,4 @@ def decode(
         return
     for decoded in driver.decode(text, context, known, ingested=ingested, lines=lines):
         yield known, decoded
+        del decoded  # its memory may be free when the next is decoded

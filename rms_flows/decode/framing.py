@@ -23,10 +23,10 @@ BLOCK: Final = 4 * 1024 * 1024
 PIECE: Final = 1024 * 1024
 """Bytes read at once: so few that they are looked at while the nearest cache has them."""
 
-ROWS: Final = 8_192
+ROWS: Final = 16_384
 """Records that a frame of lines should have: what comes behind pays for each batch, however small."""
 
-LARGEST: Final = 16 * 1024 * 1024
+LARGEST: Final = 32 * 1024 * 1024
 """Most bytes read for a frame to have so many: a worker holds a few batches of that size, and copies."""
 
 MOST: Final = 65_536

@@ -75,6 +75,7 @@ class FileSource:
             for known, decoded in decode(inlet, context, lines=self.dead_letters):
                 yield replace(decoded, guessed=known.name) if first and known else decoded
                 first = False
+                del decoded  # its memory may be free when the next is decoded
 
 
 def _fragments(path: Path) -> list[Fragment]:

@@ -97,6 +97,7 @@ class ParquetSource:
             for batch in batches(fragment.uri, meta, kinds, groups, columns, self._seeker(request, home)):
                 yield decoded(batch, row[start : start + batch.num_rows], home)
                 start += batch.num_rows
+                del batch  # its memory may be free when the next is read
 
     def _seeker(self, request: Request, home: Home) -> Seeker | None:
         """Make what tells which columns of a row group need not be read, if a flow can do without any."""
