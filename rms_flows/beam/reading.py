@@ -241,6 +241,8 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         """Read for the time of a bundle."""
         if self._run not in LIVE and self._make is not None:
             LIVE[self._run] = self._make()
+            # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
+            LIVE[self._run].number = tracker.current_restriction()
             threading.Thread(target=watched, args=(LIVE[self._run],), daemon=True).start()
         live = LIVE[self._run]
         self._counters["turns"].inc()
