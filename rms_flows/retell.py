@@ -112,6 +112,12 @@ def _turns(plan: Plan, positions: Path) -> Iterator[Turn]:
     begins = {stage.id: Offsets() for stage in plan.sources}
     known = load(positions, begins)
     judged = load_packs(positions)
+    if not judged or not all(entry["settled"] for entry in judged):
+        raise SourceError(
+            "doesn't say which rules judged what: nothing was judged yet, or by an older version",
+            where=str(positions),
+            remedy="leave out --as-told: the rules of today then judge all of it",
+        )
     ends = {name: Place(one.place.position, ENDED) for name, one in known.items()}
     for entry, after in pairwise([*judged, None]):
         assert entry is not None  # noqa: S101  only the last one is

@@ -106,6 +106,11 @@ def test_what_it_lacks_is_told_and_what_was_there_stays(kept):
         again(positions=kept / "nowhere")
     with pytest.raises(DocumentError, match=r"can be told again of topics only; replay it without --as-told"):
         again(sources={"a": str(kept / "again.ndjson")})
+    known = json.loads((kept / "positions").read_text())
+    for packs_ in ([], [{word: known["packs"][0][word] for word in ("packs", "from")}]):
+        (kept / "before").write_text(json.dumps({**known, "packs": packs_}))
+        with pytest.raises(SourceError, match=r"before: doesn't say which rules judged what: .*; leave out"):
+            again(positions=kept / "before")
     [archive], [other] = ([*(kept / f"{name}.packs").iterdir()] for name in ("positions", "others"))
     whole = archive.read_bytes()
     shutil.copy(other, archive)
