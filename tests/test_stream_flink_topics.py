@@ -56,11 +56,11 @@ def test_rules_are_renewed_there_too(tmp_path, cluster, request, workers):
         cluster = Cluster(cluster.job_server, cluster.rest, pool.address)
     before = write(tmp_path, 0, 5)
     with Running(tmp_path, cluster=cluster) as one:
-        one.until(lambda self: len(self.judged("login")) == 5, 200)
+        one.until(lambda self: len(self.judged("login")) == 5, 400)
         renewed(tmp_path, {**LOGIN, "title": "log-in"})
-        one.until(lambda self: self.told("the rules have changed; s is "), 200)
+        one.until(lambda self: self.told("the rules have changed; s is "), 400)
         after = write(tmp_path, 5, 5)
-        one.until(lambda self: len(self.judged("log-in")) == 5, 200)
+        one.until(lambda self: len(self.judged("log-in")) == 5, 400)
     assert one.judged("login") == {*before}
     assert one.judged("log-in") == {*after}
     packs = load_packs(tmp_path / "positions")
