@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -121,8 +122,8 @@ class Forks:
         caller.settimeout(60)
         size, streams, _, _ = socket.recv_fds(caller, 4, STREAMS)
         words = b""
-        while len(words) < int.from_bytes(size):
-            words += caller.recv(1 << 16) or sys.exit("a caller ended while it spoke")
+        while len(words) < int.from_bytes(size) and (more := caller.recv(1 << 16)):
+            words += more
         child = os.fork()
         if child == 0:
             for one in (caller, self._listener):
@@ -133,7 +134,11 @@ class Forks:
         ended = os.pidfd_open(child)
 
         def hand_on() -> None:
-            told = caller.recv(1)
+            if caller.fileno() < 0:
+                return  # it has ended, which was seen together with this
+            told = b""
+            with suppress(OSError):
+                told = caller.recv(1)
             signal.pidfd_send_signal(ended, told[0] if told else signal.SIGKILL)
             if not told:
                 self._events.unregister(caller)
@@ -144,6 +149,7 @@ class Forks:
             os.close(ended)
             if caller in self._events.get_map():
                 self._events.unregister(caller)
+            with suppress(OSError):  # who called may be gone
                 caller.sendall(code.to_bytes(4, signed=True))
             caller.close()
 
