@@ -138,6 +138,31 @@ def test_a_worker_that_the_runner_leaves_alone_ends_so_that_another_goes_on():
     assert "the runner has run no step for 1 s; it has to start anew" in done.stderr
 
 
+LOST = """
+import sys, time
+from rms_flows.beam.load import load
+load()
+from rms_flows.beam import reading
+reading.STALLED = 0.5
+tracker = reading.Turns(reading._Endless().initial_restriction(None))
+if sys.argv[1] == "begun":
+    next(reading.ReadLive("run", 1.0, lambda: (time.sleep(2), sys.exit("it makes what it works on"))).process(None, tracker))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("when", ["lost", "begun"])
+def test_a_reader_that_is_lost_before_its_first_step_is_noticed(when):
+    """The trap: who watches began with that step, so that the job would be RUNNING for good."""
+    words = [sys.executable, "-c", LOST, when]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603  our own words
+    if when == "begun":
+        assert (done.returncode, done.stderr.strip()) == (1, "it makes what it works on")
+    else:
+        assert done.returncode == LEFT
+        assert "the runner has not begun to read for 0 s; it has to start anew" in done.stderr
+
+
 def test_what_a_step_says_there_is_told_here(home, cluster, monkeypatch):
     monkeypatch.setattr("rms_flows.beam.flink.RETRIES", 0)
     (home / "out.ndjson").mkdir()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import apache_beam as beam
 import msgspec
@@ -156,7 +156,21 @@ def watched(live: Live, seconds: float = STALLED) -> None:
     """End this process where the runner leaves its steps alone: it then starts the job again, elsewhere."""
     while (idle := live.waiting()) is None or idle < seconds:
         time.sleep(1)
-    sys.stderr.write(f"rms_flows: the runner has run no step for {idle:.0f} s; it has to start anew\n")
+    _leave(f"has run no step for {idle:.0f} s")
+
+
+BEGUN: Final = threading.Event()
+"""Set where this process was asked for the first step of a reader."""
+
+
+def awaited(seconds: float) -> None:
+    """End this process likewise where the runner prepared a reader and lost it before its first step."""
+    if not BEGUN.wait(seconds):
+        _leave(f"has not begun to read for {seconds:.0f} s")
+
+
+def _leave(what: str) -> NoReturn:
+    sys.stderr.write(f"rms_flows: the runner {what}; it has to start anew\n")
     sys.stderr.flush()
     os._exit(LEFT)  # also where a step hangs
 
@@ -207,6 +221,8 @@ class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
 class _Endless(RestrictionProvider):  # type: ignore[misc]  # Beam has no types
     def initial_restriction(self, element: Any) -> int:
         del element
+        if not LIVE:  # in a process of the runner's, which nobody else watches
+            threading.Thread(target=awaited, args=(STALLED,), daemon=True).start()
         return FIRST
 
     def create_tracker(self, restriction: int) -> Turns:
@@ -239,6 +255,7 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         tracker: Any = beam.DoFn.RestrictionParam(_Endless()),  # noqa: B008  as Beam asks
     ) -> Iterator[TaggedOutput]:
         """Read for the time of a bundle."""
+        BEGUN.set()
         if self._run not in LIVE and self._make is not None:
             LIVE[self._run] = self._make()
             # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
