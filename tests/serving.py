@@ -42,11 +42,13 @@ class Service:
     def ask(self, method, path, body=None, token=None, connection=None):
         here = connection or self.connect()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        here.request(method, path, json.dumps(body) if isinstance(body, dict) else body, headers)
-        answer = here.getresponse()
-        text = answer.read()
-        if connection is None:
-            here.close()
+        try:
+            here.request(method, path, json.dumps(body) if isinstance(body, dict) else body, headers)
+            with here.getresponse() as answer:
+                text = answer.read()
+        finally:
+            if connection is None:
+                here.close()
         return Answer(answer.status, json.loads(text), {k.lower(): v for k, v in answer.getheaders()})
 
     def end(self):
