@@ -52,7 +52,7 @@ def objects(batch: pa.RecordBatch, constant: Mapping[str, str]) -> pa.Array:
     if isinstance(parts[0], str):  # what every row begins with
         made = _joined(["{" + parts[0][1:], *parts[1:], "}"])
         return made if isinstance(made, pa.Array) else pa.repeat(made, batch.num_rows)
-    begun = pc.binary_replace_slice(_joined([*parts, ""]), 0, 1, "{")
+    begun = pc.binary_replace_slice(_joined(parts), 0, 1, "{")
     return _joined([begun, "}"])
 
 
@@ -96,8 +96,6 @@ def _joined(parts: list[Any], null: str = "replace") -> Any:
             together[-1] += part
         else:
             together.append(part)
-    if len(together) == 1:
-        return together[0]
     return pc.binary_join_element_wise(*together, "", null_handling=null, null_replacement="")
 
 

@@ -71,7 +71,7 @@ def until(what, seconds=120):
 
 
 HANGS = 300.0
-"""Seconds for what takes forty: once in some fifty runs this runner, 2.70, never went on after a kill."""
+"""Seconds for what takes forty: one run, among dozens, did not go on in fifteen minutes, and nobody knows why."""
 
 
 @contextmanager
