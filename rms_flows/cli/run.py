@@ -159,9 +159,7 @@ def _told(
         sinks=places[1],
         dead_letters=places[2],
     )
-    told(done, as_json=as_json)
-    if strict and (done.dead_letters or done.notes):
-        raise typer.Exit(1)
+    told(done, as_json=as_json, strict=strict)
 
 
 ASIDE = "detect.dead-letters.ndjson"

@@ -131,15 +131,12 @@ def stream(
                 watch=seen.watch,
             )
         seen.done(done)
-    told(done, as_json=as_json)
-    if not as_json:
-        typer.echo("stopped; start it again to go on" if done.stopped else "the sources have ended")
-    if strict and (done.dead_letters or done.notes):
-        raise typer.Exit(1)
+    end = "stopped; start it again to go on" if done.stopped else "the sources have ended"
+    told(done, as_json=as_json, strict=strict, end=end)
 
 
-def told(done: Streamed, *, as_json: bool) -> None:
-    """Say what was done."""
+def told(done: Streamed, *, as_json: bool, strict: bool, end: str | None = None) -> None:
+    """Say what was done, and to a person how it ended; raises Exit with 1 where strictness asks for it."""
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False))
     else:
@@ -154,6 +151,10 @@ def told(done: Streamed, *, as_json: bool) -> None:
             typer.echo(f"{name}: {count:,} rows appended")
         if done.dead_letters:
             typer.echo(f"dead letters: {done.dead_letters:,} appended")
+        if end is not None:
+            typer.echo(end)
+    if strict and (done.dead_letters or done.notes):
+        raise typer.Exit(1)
 
 
 WORKER_EPILOG = """Examples:
