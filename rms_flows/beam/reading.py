@@ -152,11 +152,13 @@ LEFT: Final = 70
 """Exit code of a worker that the runner has left alone."""
 
 
-def watched(live: Live, seconds: float = STALLED) -> None:
-    """End this process where the runner leaves its steps alone: it then starts the job again, elsewhere."""
-    while (idle := live.waiting()) is None or idle < seconds:
+def watched(run: str, seconds: float = STALLED) -> None:
+    """End this process where the runner leaves the steps of a run alone: it starts them anew elsewhere."""
+    while (live := LIVE.get(run)) is not None:
+        idle = live.waiting()
+        if idle is not None and idle >= seconds:
+            _leave(f"has run no step for {idle:.0f} s")
         time.sleep(1)
-    _leave(f"has run no step for {idle:.0f} s")
 
 
 BEGUN: Final = threading.Event()
@@ -218,22 +220,7 @@ class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
             raise ValueError(f"the reader stopped before batch {self._at}")
 
 
-class _Endless(RestrictionProvider):  # type: ignore[misc]  # Beam has no types
-    def initial_restriction(self, element: Any) -> int:
-        del element
-        if not LIVE:  # in a process of the runner's, which nobody else watches
-            threading.Thread(target=awaited, args=(STALLED,), daemon=True).start()
-        return FIRST
-
-    def create_tracker(self, restriction: int) -> Turns:
-        return Turns(restriction)
-
-    def restriction_size(self, element: Any, restriction: int) -> int:
-        del element, restriction
-        return 1
-
-
-class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam has no types
     """Gives batches under the tag `account.source(id)`, what can't be used under `account.DEAD`.
 
     Args:
@@ -248,11 +235,27 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         self._make = make
         self._counters = {word: Metrics.counter(account.READER, word) for word in ("turns", "owed", "ends")}
 
+    def initial_restriction(self, element: Any) -> int:
+        """Begin with the first batch; in a process of the runner's, see that it goes on."""
+        del element
+        if self._make is not None:
+            threading.Thread(target=awaited, args=(STALLED,), daemon=True).start()
+        return FIRST
+
+    def create_tracker(self, restriction: int) -> Turns:
+        """Give what Beam asks how far the reader is."""
+        return Turns(restriction)
+
+    def restriction_size(self, element: Any, restriction: int) -> int:
+        """Give one size to all: nobody knows how much is to come."""
+        del element, restriction
+        return 1
+
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
         self,
         _element: Any,
-        tracker: Any = beam.DoFn.RestrictionParam(_Endless()),  # noqa: B008  as Beam asks
+        tracker: Any = beam.DoFn.RestrictionParam(),  # noqa: B008  as Beam asks
     ) -> Iterator[TaggedOutput]:
         """Read for the time of a bundle."""
         BEGUN.set()
@@ -260,7 +263,7 @@ class ReadLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             LIVE[self._run] = self._make()
             # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
             LIVE[self._run].number = tracker.current_restriction()
-            threading.Thread(target=watched, args=(LIVE[self._run],), daemon=True).start()
+            threading.Thread(target=watched, args=(self._run,), daemon=True).start()
         live = LIVE[self._run]
         self._counters["turns"].inc()
         if tracker.current_restriction() != live.number:
