@@ -117,7 +117,10 @@ class Part:
 
     def write(self, batch: pa.RecordBatch) -> None:
         assert not batch.schema.metadata
-        self.lines += [json.dumps(row, default=str) for row in batch.to_pylist()]
+        # Arrow loses a Ctrl-C that comes while it looks up a time zone, so it has none to look up.
+        columns = [one.cast(pa.int64()) if pa.types.is_timestamp(one.type) else one for one in batch.columns]
+        rows = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
+        self.lines += [json.dumps(row, default=str) for row in rows]
 
     def close(self) -> None:
         self.path.write_text("\n".join(self.lines))

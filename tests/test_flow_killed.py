@@ -12,7 +12,7 @@ from pathlib import Path
 import corridor_fakes as fakes
 import pytest
 
-LONG = "fakes.Rows(count=100_000, rows=1_000)"
+LONG = "fakes.Rows(count=3_000, rows=1_000)"
 SCRIPT = """
 import signal
 import sys
