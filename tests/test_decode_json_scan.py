@@ -1,6 +1,7 @@
 """The compiled JSON loops against msgspec: what they accept they decode alike, and they never accept more."""
 
 import json
+import weakref
 
 import msgspec
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rms_flows.decode import json_slow
+from rms_flows.decode.json_columns import Memory
 from rms_flows.decode.json_kernel import DEPTH
 from rms_flows.decode.json_scan import Scanner
 from rms_flows.decode.kinds import LIST
@@ -209,6 +211,22 @@ def test_columns_get_memory_whatever_the_last_block_was_like():
             column.text.validate(full=True)
             assert column.text.equals(slow.columns[name].text), name
             assert (column.kinds == slow.columns[name].kinds).all(), name
+
+
+def test_memory_is_taken_again_when_nobody_has_it_and_let_go_when_it_has_become_too_small():
+    """The traps: a batch whose values change while it lies in a window; four blocks of memory that nobody uses."""
+    memory = Memory()
+    one = memory.take(100)
+    part, gone = one[10:20], weakref.ref(one)
+    del one
+    other = memory.take(100)
+    assert not np.shares_memory(part, other)
+    del part
+    again = memory.take(90)
+    assert again is gone()
+    del again, other
+    memory.take(1_000)
+    assert gone() is None
 
 
 def test_only_columns_that_were_asked_for_are_made():

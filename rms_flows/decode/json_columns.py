@@ -27,17 +27,22 @@ class Memory:
         self._held: list[np.ndarray] = []
 
     def take(self, size: int) -> np.ndarray:
-        """Give at least so many bytes, with anything in them."""
-        for place in range(len(self._held)):
-            free = sys.getrefcount(self._held[place]) == _ALONE
-            if free and size <= len(self._held[place]) <= 4 * size:
-                return self._held[place]
-        made = np.empty(size + size // 16, np.uint8)
-        self._held = [*self._held[1 - _HELD :], made]
-        return made
+        """Give at least so many bytes, with anything in them; what is free and too small is let go."""
+        held, self._held, found = self._held, [], None
+        while held:
+            one = held.pop()
+            free = sys.getrefcount(one) == _ALONE
+            if free and found is None and size <= len(one) <= 4 * size:
+                found = one
+            elif not free or len(one) >= size:
+                self._held.insert(0, one)
+        if found is None:
+            found = np.empty(size + size // 16, np.uint8)
+        self._held = [*self._held[1 - _HELD :], found]
+        return found
 
 
-_ALONE: Final = 2  # references: the list's and the one that `getrefcount` takes to count
+_ALONE: Final = 2  # references: a name's and the one that `getrefcount` takes to count
 
 
 class Columns:
