@@ -156,16 +156,25 @@ from rms_flows.beam.reading import LIVE, Live, watched
 LIVE["run"] = Live(None, None, {})
 with LIVE["run"].working():
     pass
+if sys.argv[2] == "over":
+    del LIVE["run"]
 watched("run", float(sys.argv[1]))
 """
 
 
 def test_a_worker_that_the_runner_leaves_alone_ends_so_that_another_goes_on():
     """As runners do that lose what is left of a reader; nobody else could tell."""
-    words = [sys.executable, "-c", LEFT_ALONE, "0.1"]
+    words = [sys.executable, "-c", LEFT_ALONE, "0.1", "on"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603  our own words
     assert done.returncode == LEFT
     assert "the runner has run no step for 1 s; it has to start anew" in done.stderr
+
+
+def test_who_watches_a_run_ends_with_it():
+    """The trap: it went on, and a minute later ended a process that had other things to do."""
+    words = [sys.executable, "-c", LEFT_ALONE, "0.0", "over"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603  our own words
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 LOST = """
