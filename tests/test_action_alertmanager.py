@@ -98,6 +98,16 @@ def running(folder, config):
         process.wait()
 
 
+def reports(told):
+    """The reports that were told of, in as many messages as Alertmanager likes: a group that waits for none sends the
+    first alert of a post alone when it is quick, and the others an interval later."""
+    return {
+        alert["annotations"]["report_id"]
+        for _, _, body, _ in told.got
+        for alert in json.loads(body)["alerts"]
+    }
+
+
 def test_a_real_one_takes_them_and_tells_of_them(tmp_path):
     if PROGRAM is None:
         if "CI" in os.environ:
@@ -113,9 +123,8 @@ def test_a_real_one_takes_them_and_tells_of_them(tmp_path):
         assert sorted(alert["labels"]["request_source"] for alert in known) == ["203.0.113.7", "203.0.113.8"]
         assert {alert["status"]["state"] for alert in known} <= {"active", "unprocessed"}
         limit = time.monotonic() + 30
-        while not told.got and time.monotonic() < limit:
+        while (named := reports(told)) != {"r2", "r3"} and time.monotonic() < limit:
             time.sleep(0.05)
         refused = made(f"{url}/elsewhere").send(one, now)
-    said = json.loads(told.got[0][2])
-    assert {alert["annotations"]["report_id"] for alert in said["alerts"]} == {"r2", "r3"}
+    assert named == {"r2", "r3"}
     assert refused.state == "refused"
