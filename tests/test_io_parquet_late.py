@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rms_flows.io import parquet_groups
 from rms_flows.io.contract import Late, Request
-from rms_flows.io.parquet_pages import chunks, distinct, opened, some
+from rms_flows.io.parquet_pages import Texts, chunks, distinct, opened
 from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.processors.contract import Search
 
@@ -144,6 +144,19 @@ def test_nothing_is_spared_where_rows_are_dead_letters(tmp_path: Path) -> None:
     assert found["few"] == whole["few"].to_pylist()[1:]
 
 
+def taken(texts: Texts, rows: int, step: int) -> list[str | None]:
+    """Take all rows, some at a time; those of earlier pieces must not change when others are read."""
+    pieces = []
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        assert texts.read(start + count)
+        pieces.append(texts.take(count))
+    for piece in pieces:
+        piece.validate(full=True)
+    assert texts.size == 0
+    return [value for piece in pieces for value in piece.to_pylist()]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -152,8 +165,11 @@ def test_nothing_is_spared_where_rows_are_dead_letters(tmp_path: Path) -> None:
     st.lists(st.booleans(), min_size=80, max_size=80),
     st.sampled_from([1, 40, 1 << 20]),
     st.sampled_from(["none", "zstd"]),
+    st.sampled_from([8, 24, 80]),
 )
-def test_pages_of_codes_and_of_texts_give_the_rows_that_matter(tmp_path_factory, rows, mask, limit, codec):
+def test_pages_of_codes_and_of_texts_give_the_rows_that_matter(
+    tmp_path_factory, rows, mask, limit, codec, step
+):
     path = tmp_path_factory.mktemp("pages") / "a.parquet"
     options = {"data_page_size": 16, "write_batch_size": 5, "dictionary_pagesize_limit": limit}
     pq.write_table(pa.table({"a": pa.array(rows, pa.string())}), path, compression=codec, **options)
@@ -161,12 +177,10 @@ def test_pages_of_codes_and_of_texts_give_the_rows_that_matter(tmp_path_factory,
     with opened(str(path)) as file:
         ((_, chunk, _),) = chunks(meta, 0, {"a"})
         assert distinct(file, chunk) is not None
-        found = some(file, chunk, lambda _texts, start, end: bool(wanted[start:end].any()))
-        everything = some(file, chunk, lambda *_: True)
-    found.validate(full=True)
-    everything.validate(full=True)
-    assert everything.to_pylist() == rows
-    for row, (value, expected) in enumerate(zip(found.to_pylist(), rows, strict=True)):
+        some = Texts(file, chunk, lambda _texts, start, end: bool(wanted[start:end].any()))
+        everything = Texts(file, chunk, lambda *_: True)
+    assert taken(everything, len(rows), step) == rows
+    for row, (value, expected) in enumerate(zip(taken(some, len(rows), step), rows, strict=True)):
         assert value == expected or (value is None and not wanted[row])
 
 
@@ -185,18 +199,47 @@ def test_broken_pages_are_left_to_arrow_or_read_within_bounds(tmp_path: Path) ->
         path.write_bytes(broken)
         with opened(str(path)) as file:
             distinct(file, chunk)
-            found = some(file, chunk, lambda *_: True)
-        if found is not None:
-            assert len(found) == len(text)
-            assert sum(len(value) for value in found.cast(pa.binary()).to_pylist() if value) <= len(
-                found.buffers()[2]
-            )
+            texts = Texts(file, chunk, lambda *_: True)
+        if texts.read(104):
+            pieces = [texts.take(104)]
+            pieces += [texts.take(96)] if texts.read(200) else []
+            for found in pieces:
+                held = found.buffers()[2]
+                assert sum(len(value) for value in found.cast(pa.binary()).to_pylist() if value) <= len(held)
 
 
 def test_row_groups_that_are_large_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_groups, "_BATCH", 12_000)
+    monkeypatch.setattr(parquet_groups, "_BATCH", 3 * parquet_groups._STEP)
     pq.write_table(table(), tmp_path / "a.parquet")
     asked, source = request(Wants({"few": np.ones(ROWS, dtype=bool)})), ParquetSource(str(tmp_path))
     found = [one.rows for part in source.fragments(asked) for one in source.read(part, asked)]
-    assert [batch.num_rows for batch in found] == [12_000, 8_000]
+    assert [batch.num_rows for batch in found] == [12_288, 7_712]
     assert [v for batch in found for v in batch["few"].to_pylist()] == table()["few"].to_pylist()
+
+
+def test_batches_of_long_texts_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the memory of who reads: a row group of 65,536 rows may have 150 MB of text."""
+    monkeypatch.setattr(parquet_groups, "_ROOM", 300_000)
+    whole = table()
+    pq.write_table(whole, tmp_path / "a.parquet")
+    for wanted in (np.ones(ROWS, dtype=bool), np.arange(ROWS) < ROWS // 2):
+        asked, source = request(Wants({"long": wanted})), ParquetSource(str(tmp_path))
+        found = [one.rows for part in source.fragments(asked) for one in source.read(part, asked)]
+        assert [batch.num_rows for batch in found[:2]] == [4_096, 4_096]
+        assert sum(batch.num_rows for batch in found) == ROWS
+        assert [v for batch in found for v in batch["event.id"].to_pylist()] == whole["event.id"].to_pylist()
+        texts = [v for batch in found for v in batch["long"].to_pylist()]
+        assert all(v == w for v, w, m in zip(texts, whole["long"].to_pylist(), wanted, strict=True) if m)
+
+
+def test_a_page_that_is_broken_behind_rows_that_are_out_is_left_to_arrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a batch that is cut short, or rows twice, when we give up in the midst of a column."""
+    monkeypatch.setattr(parquet_groups, "_ROOM", 300_000)
+    read_on = Texts.read
+    monkeypatch.setattr(Texts, "read", lambda self, end: read_on(self, end) and end <= 10_000)
+    whole = table()
+    pq.write_table(whole, tmp_path / "a.parquet")
+    found = read(tmp_path, request(Wants({"long": np.ones(ROWS, dtype=bool)})))
+    assert found["long"] == whole["long"].to_pylist()

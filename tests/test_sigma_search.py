@@ -1,5 +1,7 @@
 """What rules spare a source changes nothing that they find."""
 
+import weakref
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +27,8 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(parquet_groups, "_BATCH", 8)
     monkeypatch.setattr(parquet_groups, "_LARGE", 0)
     monkeypatch.setattr(parquet_groups, "_A_VALUE", 0)
+    monkeypatch.setattr(parquet_groups, "_STEP", 8)
+    monkeypatch.setattr(parquet_groups, "_ROOM", 0)  # each 8 rows are a batch
 
 
 def matches(plan, folder, request):
@@ -47,7 +51,7 @@ def matches(plan, folder, request):
         min_size=1,
         max_size=5,
     ),
-    st.lists(ROW, min_size=1, max_size=16),
+    st.lists(ROW, min_size=1, max_size=32),
     st.sampled_from([1, 1 << 20]),
 )
 def test_what_is_found_is_the_same_however_little_is_read(
@@ -66,7 +70,7 @@ def test_what_is_found_is_the_same_however_little_is_read(
         }
     )
     options = {"data_page_size": 8, "write_batch_size": 2, "dictionary_pagesize_limit": limit}
-    pq.write_table(table, folder / "x.parquet", row_group_size=8, **options)
+    pq.write_table(table, folder / "x.parquet", row_group_size=16, **options)
     loaded = rules(*(meaning for meaning, _ in pairs), routes=[route for _, route in pairs])
     plan, again = sigma.compile(loaded), sigma.compile(loaded)
     expected = matches(plan, folder, Request())
@@ -108,3 +112,38 @@ def test_routes_that_are_keywords_spare_nothing():
 def test_a_negated_keyword_is_true_of_text_that_was_not_read():
     plan = sigma.compile(rules(Not(Leaf(None, Text("contains", "x")))))
     assert plan.match(pa.record_batch({"@timestamp": [0]})).row.tolist() == [0]
+
+
+def test_rows_that_were_searched_for_are_routed_once_also_when_they_come_in_pieces(monkeypatch):
+    """Guards against the routes of other rows, too: what is known is told by the memory of the columns."""
+    here, there = Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))
+    plan = sigma.compile(rules(Leaf("x", Present()), Leaf("x", Present()), routes=[here, there]))
+    rows = pa.record_batch({"log": ["a", "b", "c", "b", "b", "a"], "x": ["v"] * 6})
+    others = pa.record_batch({"log": ["b", "a"], "x": ["v"] * 2})
+    routings = []
+    routed = plan._routed
+    monkeypatch.setattr(plan, "_routed", lambda scope: routings.append(scope.batch.num_rows) or routed(scope))
+
+    def found(batch):
+        hits = plan.match(batch)
+        return list(zip(hits.row.tolist(), hits.rule.tolist(), strict=True))
+
+    plan.search(rows.select(["log"]))
+    assert found(rows) == [(0, 0), (1, 1), (3, 1), (4, 1), (5, 0)]
+    assert found(rows.slice(1, 3)) == [(0, 1), (2, 1)]
+    assert found(rows.slice(4)) == [(0, 1), (1, 0)]
+    assert routings == [6]
+    assert found(others) == [(0, 1), (1, 0)]
+    assert found(rows.slice(5)) == [(0, 0)]
+    assert routings == [6, 2]
+
+
+def test_a_plan_keeps_nothing_of_what_it_was_asked_about():
+    """Guards the memory of JSON: all columns of a block lie in one piece, which a single one of them holds."""
+    plan = sigma.compile(rules(Leaf("x", Present()), routes=[Leaf("log", Text("is", "a"))]))
+    ends, text = np.arange(5, dtype=np.int32), np.frombuffer(b"abab", np.uint8).copy()
+    gone = weakref.ref(text)
+    log = pa.StringArray.from_buffers(4, pa.py_buffer(ends), pa.py_buffer(text))
+    assert plan.match(pa.record_batch({"log": log, "x": log})).row.tolist() == [0, 2]
+    del log, text
+    assert gone() is None

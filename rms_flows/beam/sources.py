@@ -18,6 +18,9 @@ from rms_flows.io.contract import Request, Source
 
 Sources = Mapping[str, tuple[Source, Request]]
 
+_NOTHING = TaggedOutput("nothing", None)
+"""What nobody takes: Beam holds what came last until the next comes, so a batch is gone while one is read."""
+
 
 def read(pipeline: beam.Pipeline, pieces: Sequence[Piece], sources: Sources) -> beam.pvalue.DoOutputsTuple:
     """Read all pieces.
@@ -64,6 +67,7 @@ class ReadPieces(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             if decoded.dead.num_rows:
                 yield TaggedOutput(account.DEAD, with_part(decoded.dead, piece.number))
             del decoded  # its memory may be free when the next is read
+            yield _NOTHING
         progress.advance(0, left)
         Metrics.counter(stage, "fragments").inc()
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rms_flows.io.parquet_pages import (
+    Texts,
     Wanted,
     chunks,
     dictionaries,
@@ -18,7 +19,6 @@ from rms_flows.io.parquet_pages import (
     distinct,
     is_empty,
     opened,
-    some,
 )
 from rms_flows.schema import field_type
 
@@ -30,6 +30,8 @@ Kinds = Mapping[str, pa.DataType]
 
 _BATCH = 65_536
 _CELLS = 4_000_000  # of a batch: rows of hundreds of columns come in smaller ones
+_STEP = 4_096  # rows, a multiple of 8
+_ROOM = 16_000_000  # bytes of long texts in a batch, rows of a step more
 _ALL_DIFFERENT = frozenset({"event.id", "rms.origin"})
 _LARGE = 1_500_000  # bytes of a column of a row group, more than a dictionary and its codes take
 _A_VALUE = 8  # bytes, more than a code takes
@@ -123,21 +125,36 @@ class _Reader:
         (batch,) = self.pieces(group, first, rows)
         sought = seeker.seek(batch)
         found = dict(zip(batch.schema.names, batch.columns, strict=True))
+        long: dict[str, Texts] = {}
         left = list(late)
         if sought is not None:
-            some, left = self._some(group, late, sought)
+            some, long, left = self._some(group, late, sought)
             found |= some
-        if left:
-            (batch,) = self.pieces(group, left, rows)
-            found |= dict(zip(batch.schema.names, batch.columns, strict=True))
-        whole = self._batch(found)
-        yield from (whole.slice(start, _BATCH) for start in range(0, rows, _BATCH))
+        found |= self._rest(group, left)
+        start = 0
+        for end in [*range(_STEP, rows, _STEP), rows]:
+            broken = [name for name, texts in long.items() if not texts.read(end)]
+            found |= self._rest(group, broken)
+            long = {name: texts for name, texts in long.items() if name not in broken}
+            size = sum(texts.size for texts in long.values())
+            if end == rows or end - start >= _BATCH or size >= _ROOM:
+                part = {name: column.slice(start, end - start) for name, column in found.items()}
+                yield self._batch(part | {name: texts.take(end - start) for name, texts in long.items()})
+                start = end
+
+    def _rest(self, group: int, names: Sequence[str]) -> dict[str, pa.Array]:
+        """Read whole columns of a row group."""
+        if not names:
+            return {}
+        (batch,) = self.pieces(group, names, self.file.metadata.row_group(group).num_rows)
+        return dict(zip(batch.schema.names, batch.columns, strict=True))
 
     def _some(
         self, group: int, names: Sequence[str], sought: Sequence[Sought]
-    ) -> tuple[dict[str, pa.Array], list[str]]:
-        """Give of columns what matters, and those that Arrow has to read."""
+    ) -> tuple[dict[str, pa.Array], dict[str, Texts], list[str]]:
+        """Give of columns what matters, those whose texts come row by row, and those left to Arrow."""
         found: dict[str, pa.Array] = {}
+        long: dict[str, Texts] = {}
         seen = set[str]()
         rows = self.file.metadata.row_group(group).num_rows
         with opened(self.path) as file:
@@ -146,8 +163,10 @@ class _Reader:
                 if is_empty(chunk):
                     seen.add(name)
                     continue
+                column = None
                 if name not in self.texts:
-                    column = some(file, chunk, wanted) if optional else None
+                    if optional:
+                        long[name] = Texts(file, chunk, wanted)
                 elif (texts := distinct(file, chunk)) is not None and not wanted(texts, 0, rows):
                     seen.add(name)
                     continue
@@ -155,7 +174,8 @@ class _Reader:
                     column = dictionary(file, chunk, optional=optional)
                 if column is not None:
                     found[name] = column
-        return found, [name for name in names if name not in found and name not in seen]
+        left = [name for name in names if name not in found and name not in long and name not in seen]
+        return found, long, left
 
     def _batch(self, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
         """Put columns into the order of the file."""

@@ -127,40 +127,74 @@ def distinct(file: int, chunk: pq.ColumnChunkMetaData) -> np.ndarray | None:
     return None if page is None or page.kind != _DICTIONARY else page.data()
 
 
-def some(file: int, chunk: pq.ColumnChunkMetaData, wanted: Wanted) -> pa.StringArray | None:
-    """Read those pages of a column that matter, of one that may lack values; None where Arrow has to.
+class Texts:
+    """Those pages of a column that matter, of one that may lack values, some rows after the other.
 
     Args:
-        file: Open.
+        file: Open; it may be closed afterwards.
         chunk: The column in a row group.
         wanted: Asked of the dictionary, whose texts may be in any row, and of pages of texts.
-
-    Returns:
-        All rows; those whose pages don't matter are null.
     """
-    if not _is_known(chunk) or chunk.total_uncompressed_size > _MOST:
-        return None
-    rows = chunk.num_values
-    column = _Column(rows, chunk.total_uncompressed_size)
-    raw = os.pread(file, chunk.total_compressed_size, chunk.dictionary_page_offset)
-    values: pa.StringArray | None = None
-    is_coded_wanted = False
-    for page in _pages(raw, chunk):
-        if page is None or (values is None) != (page.kind == _DICTIONARY):
-            return None
-        if values is None:
-            data = page.data()
-            values = None if data is None else _texts(page, data)
-            if data is None or values is None:
-                return None
-            is_coded_wanted = wanted(data, 0, rows)
-        elif page.kind != _DATA or not 0 <= page.values <= rows - column.row:
-            return None
-        elif page.encoding != _PLAIN and not is_coded_wanted:
-            column.skip(page.values)
-        elif not column.fill(page, values, wanted):
-            return None
-    return column.array() if column.row == rows else None
+
+    def __init__(self, file: int, chunk: pq.ColumnChunkMetaData, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._rows = chunk.num_values
+        self._pages: Iterator[_Page | None] = iter([None])  # not as expected
+        self._begins = 0
+        self._column = _Column(self._rows, chunk.total_uncompressed_size)
+        self._values: pa.StringArray | None = None
+        self._is_coded_wanted = False
+        if _is_known(chunk) and chunk.total_uncompressed_size <= _MOST:
+            raw = os.pread(file, chunk.total_compressed_size, chunk.dictionary_page_offset)
+            self._pages = _pages(raw, chunk)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the texts that are read and not taken."""
+        return self._column.size
+
+    def read(self, end: int) -> bool:
+        """Read on until the rows before one are there; False where Arrow has to read the column."""
+        while self._begins + self._column.row < end:
+            page = next(self._pages, None)
+            if page is None or (self._values is None) != (page.kind == _DICTIONARY):
+                return False
+            if not (self._open(page) if self._values is None else self._read(page, self._values)):
+                return False
+        return True
+
+    def _open(self, page: _Page) -> bool:
+        """Take the dictionary."""
+        data = page.data()
+        self._values = None if data is None else _texts(page, data)
+        if data is None or self._values is None:
+            return False
+        self._is_coded_wanted = self._wanted(data, 0, self._rows)
+        return True
+
+    def _read(self, page: _Page, values: pa.StringArray) -> bool:
+        """Take the rows of a page, unless its texts don't matter; False where it isn't as expected."""
+        begin = self._begins + self._column.row
+        if page.kind != _DATA or not 0 <= page.values <= self._rows - begin:
+            return False
+        if page.encoding != _PLAIN:
+            if self._is_coded_wanted:
+                return self._column.name(page, values)
+            self._column.skip(page.values)
+            return True
+        data = page.data()
+        if data is None:
+            return False
+        texts = data[4 + int.from_bytes(data[:4].tobytes(), "little") :]
+        if self._wanted(texts, begin, begin + page.values):
+            return self._column.fill(page, data)
+        self._column.skip(page.values)
+        return True
+
+    def take(self, rows: int) -> pa.StringArray:
+        """Give rows that are read, a multiple of 8 or all that are left; those that don't matter are null."""
+        self._begins += rows
+        return self._column.take(rows)
 
 
 class _Column:
@@ -173,54 +207,63 @@ class _Column:
 
     def __init__(self, rows: int, room: int) -> None:
         self.row = 0
-        self._values = 0
         self._valid = np.zeros(rows // 8 + 2, np.uint8)
         self._ends = np.zeros(rows + 1, np.int32)
-        self._held = np.empty(room, np.uint8)
+        self._held = np.empty(room, np.uint8)  # memory that isn't written to isn't touched
+
+    @property
+    def size(self) -> int:
+        """Bytes of all texts."""
+        return int(self._ends[self.row])
 
     def skip(self, rows: int) -> None:
         """Leave rows null."""
         self._ends[self.row + 1 : self.row + rows + 1] = self._ends[self.row]
         self.row += rows
 
-    def fill(self, page: _Page, values: pa.StringArray, wanted: Wanted) -> bool:
-        """Take the rows of a page, unless its texts don't matter; False where it isn't as expected."""
-        data = page.data()
+    def fill(self, page: _Page, data: np.ndarray) -> bool:
+        """Take the rows of a page of texts; False where it isn't as expected."""
+        at, found = _levels(page, data, self.row, self._valid, optional=True)
+        if found < 0 or kernel.plain(data, at, self.row, page.values, self._valid, self._ends, self._held):
+            return False
+        self.row += page.values
+        return True
+
+    def name(self, page: _Page, values: pa.StringArray) -> bool:
+        """Take the rows of a page of codes; False where it isn't as expected, or its texts are too many."""
+        data, codes = page.data(), np.zeros(self.row + page.values, np.int32)
         if data is None:
             return False
-        begin, rows = self.row, page.values
-        if page.encoding == _PLAIN:
-            at = 4 + int.from_bytes(data[:4].tobytes(), "little")
-            if not wanted(data[at:], begin, begin + rows):
-                self.skip(rows)
-                return True
-            at, found = _levels(page, data, begin, self._valid, optional=True)
-            wrong = found < 0 or kernel.plain(data, at, begin, rows, self._valid, self._ends, self._held)
-        else:
-            codes = np.zeros(begin + rows, np.int32)
-            found = _fill(page, data, begin, len(values), self._valid, codes, optional=True)
-            wrong = found < 0 or self._name(codes[begin:], values)
-        self._values += found
-        self.row += rows
-        return not wrong
-
-    def _name(self, codes: np.ndarray, values: pa.StringArray) -> bool:
-        """Take the texts of codes, and tell whether they are too many."""
-        _, ends, data = values.buffers()
-        offsets, texts = np.frombuffer(ends, np.int32), np.frombuffer(data, np.uint8)
-        used = size = int(self._ends[self.row])
+        if _fill(page, data, self.row, len(values), self._valid, codes, optional=True) < 0:
+            return False
+        codes = codes[self.row :]
+        _, places, held = values.buffers()
+        ends, texts = np.frombuffer(places, np.int32), np.frombuffer(held, np.uint8)
+        size = self.size
         if len(values):  # else all rows are null
-            size += int(np.diff(offsets)[codes].sum(dtype=np.int64))
+            size += int(np.diff(ends)[codes].sum(dtype=np.int64))
         if size > len(self._held):
-            before, self._held = self._held, np.empty(min(2 * size, _MOST), np.uint8)
-            self._held[:used] = before[:used]
-        return bool(kernel.named(codes, self.row, self._valid, offsets, texts, self._ends, self._held))
+            self._held = _moved(self._held[: self.size], min(2 * size, _MOST))
+        if kernel.named(codes, self.row, self._valid, ends, texts, self._ends, self._held):
+            return False
+        self.row += page.values
+        return True
 
-    def array(self) -> pa.StringArray:
-        """Give all rows."""
-        rows, size = self.row, int(self._ends[-1])
-        valid, ends, held = (pa.py_buffer(one) for one in (self._valid, self._ends, self._held[:size]))
-        return pa.StringArray.from_buffers(rows, ends, held, valid, rows - self._values)
+    def take(self, rows: int) -> pa.StringArray:
+        """Give the first rows, a multiple of 8 or all, and keep the others."""
+        used, size = int(self._ends[rows]), self.size
+        buffers = [self._ends[: rows + 1], self._held[:used], self._valid]
+        self.row -= rows
+        self._valid = self._valid[rows // 8 :].copy()
+        self._ends = self._ends[rows:] - np.int32(used)
+        self._held = _moved(self._held[used:size], len(self._held))
+        return pa.StringArray.from_buffers(rows, *(pa.py_buffer(one) for one in buffers))
+
+
+def _moved(data: np.ndarray, room: int) -> np.ndarray:
+    moved = np.empty(room, np.uint8)
+    moved[: len(data)] = data
+    return moved
 
 
 def dictionary(file: int, chunk: pq.ColumnChunkMetaData, *, optional: bool) -> pa.DictionaryArray | None:

@@ -107,23 +107,26 @@ class Plan:
         text without keywords as good as none.
         """
         self._memory.begin()
-        return Sought(self._routes_of(Scope(batch, self._memory)), self._seekers, self._memory.keywords)
+        scope = Scope(batch, self._memory)
+        routed = self._routed(scope)
+        self._last = (*self._firsts(scope), routed)
+        return Sought(routed, self._seekers, self._memory.keywords)
+
+    def _firsts(self, scope: Scope) -> tuple[list[str], list[pa.Array]]:
+        """Give the columns that tell which log each event is from, if these are known."""
+        names = [name for name in scope.batch.schema.names if name in (self.first or ())]
+        return names, [scope.batch.column(name) for name in names]
 
     def _routes_of(self, scope: Scope) -> np.ndarray:
-        """Give `_routed`, worked out once for rows that are searched for and then judged."""
-        if self.first is None:
-            return self._routed(scope)
-        names = [name for name in scope.batch.schema.names if name in self.first]
-        columns = [scope.batch.column(name) for name in names]
+        """Give `_routed`; of rows that were searched for last, all or some in a row, it is known."""
+        (names, columns), rows = self._firsts(scope), scope.batch.num_rows
         known, last, routed = self._last
-        if not (
-            known == names
-            and routed.shape[1] == scope.batch.num_rows
-            and all(map(same_memory, last, columns))
+        start = columns[0].offset - last[0].offset if names and names == known else -1
+        if 0 <= start <= routed.shape[1] - rows and all(
+            same_memory(whole.slice(start, rows), column) for whole, column in zip(last, columns, strict=True)
         ):
-            routed = self._routed(scope)
-            self._last = (names, columns, routed)
-        return routed
+            return np.ascontiguousarray(routed[:, start : start + rows])
+        return self._routed(scope)
 
     def _routed(self, scope: Scope) -> np.ndarray:
         """Which rows are of which log source, shape (routes, rows), bool."""
