@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rms_flows import sigma
+from rms_flows.sigma import keywords as keywords_module
 from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.keywords import Keywords
@@ -47,6 +48,29 @@ def test_most_columns_are_left_out():
     assert keywords.groups_in_column(pa.array([["a"], ["mimikatz"]]), 3) == 1
     assert keywords.groups_in_column(pa.array(["mimikatz"] * 2)[:0], 3) == 0
     assert keywords.groups_in_column(pa.array([None], pa.string()), 3) == 0
+
+
+@given(
+    st.lists(st.tuples(WORD, st.booleans(), st.sampled_from([None, 0, 1])), max_size=6),
+    st.lists(TEXTS, max_size=4),
+    st.integers(0, 7),
+)
+def test_columns_that_are_searched_at_once_have_what_each_has(asked, columns, wanted):
+    keywords = Keywords((keyword(word, cased=cased), route) for word, cased, route in asked)
+    columns = [pa.array(texts, pa.string()) for texts in columns]
+    found = keywords.groups_in_columns(columns, wanted)
+    for column in columns:
+        assert keywords.groups_in_column(column, found) == keywords.groups_in_column(column, wanted)
+
+
+def test_columns_that_are_searched_at_once_are_small(monkeypatch):
+    keywords = Keywords([(keyword("evil"), None)])
+    plain, evil = pa.array(["calc.exe"]), pa.array([["no"], ["evil"]])
+    assert keywords.groups_in_columns([plain, plain], 1) == 0
+    assert keywords.groups_in_columns([plain, evil], 1) == 1
+    assert keywords.groups_in_columns([], 1) == 0
+    monkeypatch.setattr(keywords_module, "_TOGETHER", 8)
+    assert keywords.groups_in_columns([plain, plain], 1) == 1
 
 
 @pytest.mark.parametrize("predicate", [Regex("a+"), Present(), Text("is", ""), Wildcards(r"(?s)\A.\z", "")])

@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rms_flows import sigma
 from rms_flows.schema import MISFIT
-from rms_flows.sigma import verdicts
+from rms_flows.sigma import router, verdicts
 from rms_flows.sigma.expression import And, Not, Or, Same, conjunction, disjunction, negation
 from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
 from rms_flows.sigma.fold import fold
@@ -250,3 +250,39 @@ def test_null_has_a_number_beside_as_many_values_as_the_type_of_codes_can_name(k
     plan = sigma.compile(rules(Leaf("a", Present()), Leaf("a", Text("is", "v0"))))
     found = plan.match(pa.record_batch({"a": column}))
     assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == [(0, 0), (0, 1), (2, 0), (3, 0)]
+
+
+def test_a_value_of_a_dictionary_that_is_null_is_none():
+    """Guards against null as a text: a writer may have put it among the values, not only among the codes."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 2, 1]), pa.array(["x", None, "y"]))
+    plan = sigma.compile(rules(Leaf("a", Present()), Leaf("a", Text("is", "y")), Not(Leaf("a", Present()))))
+    for size in (5, 4_000):  # few are asked for one by one, many are searched
+        many = pa.concat_arrays([column] * (size // 5))
+        found = plan.match(pa.record_batch({"a": many}))
+        assert found.row[found.rule == 0].tolist() == [row for row in range(size) if row % 5 in {0, 3}]
+        assert found.row[found.rule == 1].tolist() == [row for row in range(size) if row % 5 == 3]
+        assert found.row[found.rule == 2].tolist() == [row for row in range(size) if row % 5 in {1, 2, 4}]
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.builds(Leaf, st.sampled_from([*FIELDS, "missing"]), PREDICATE), min_size=1, max_size=4),
+    st.lists(st.lists(ROW, min_size=1, max_size=8), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_kinds_of_events_that_are_forgotten_are_told_again(monkeypatch, routes, batches, many):
+    """Guards against numbers of verdicts that mean something else after a field has forgotten all."""
+    with monkeypatch.context() as small:
+        small.setattr(router, "_KEPT", 1)
+        small.setattr(router, "_MOST", 1 if many else 2**62)
+        small.setattr(verdicts, "MAX_VERDICTS", 2)
+        plan = sigma.compile(rules(*[Leaf("a", Present())] * len(routes), routes=routes))
+        for rows in batches:
+            found = plan.match(batch(rows, "misfit"))
+            expected = [
+                (i, j)
+                for i, row in enumerate(rows)
+                for j, route in enumerate(routes)
+                if row["a"] is not None and true_of(route, row)
+            ]
+            assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == expected

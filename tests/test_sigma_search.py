@@ -121,8 +121,10 @@ def test_rows_that_were_searched_for_are_routed_once_also_when_they_come_in_piec
     rows = pa.record_batch({"log": ["a", "b", "c", "b", "b", "a"], "x": ["v"] * 6})
     others = pa.record_batch({"log": ["b", "a"], "x": ["v"] * 2})
     routings = []
-    routed = plan._routed
-    monkeypatch.setattr(plan, "_routed", lambda scope: routings.append(scope.batch.num_rows) or routed(scope))
+    routed = plan._router.routed
+    monkeypatch.setattr(
+        plan._router, "routed", lambda scope: routings.append(scope.batch.num_rows) or routed(scope)
+    )
 
     def found(batch):
         hits = plan.match(batch)

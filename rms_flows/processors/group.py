@@ -52,6 +52,7 @@ class Fields:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch
+        self._columns = columns.by_name(batch)
         self._encoded: dict[str, columns.Encoded | None] = {}
         self.time: np.ndarray = batch.column("@timestamp").cast(pa.int64()).to_numpy()
 
@@ -93,7 +94,7 @@ class Fields:
 
     def numbers(self, rows: np.ndarray, fields: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Give the number of each row as bits of a float64, and which rows have one; text is parsed."""
-        column = columns.find(self._batch, fields[0])
+        column = columns.find(self._columns, fields[0])
         if column is not None and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             some = column.take(pa.array(rows))  # of few rows: a column may have many
             numbers = some.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -105,7 +106,7 @@ class Fields:
     def _field(self, rows: np.ndarray, name: str) -> tuple[np.ndarray, pa.Array]:
         """Give a number for each row, and the distinct texts that these stand for."""
         if name not in self._encoded:
-            column = columns.find(self._batch, name)
+            column = columns.find(self._columns, name)
             self._encoded[name] = None if column is None else columns.encode(column)
         encoded = self._encoded[name]
         if encoded is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ def encode(column: pa.Array) -> Encoded:
         return Encoded(column, _equal(column))
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
+    if column.dictionary.null_count:  # a value that is null is none
+        column = column.cast(column.type.value_type).dictionary_encode()
     indices = column.indices
     kind = indices.type.to_pandas_dtype()
     here = np.frombuffer(indices.buffers()[1], kind)[indices.offset : indices.offset + len(indices)]
@@ -156,16 +158,21 @@ def _text(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-def find(batch: pa.RecordBatch, field: str) -> pa.Array | None:
+def by_name(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Give the columns of a batch, to be looked up more than once or twice."""
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def find(columns: Mapping[str, pa.Array], field: str) -> pa.Array | None:
     """Find a field: the flat dotted name first, then the path into a structure; None where it is absent."""
-    at = batch.schema.get_field_index(field)
-    if at >= 0:
-        return batch.column(at)
+    found = columns.get(field)
+    if found is not None:
+        return found
     head, _, rest = field.partition(".")
     while rest:
-        at = batch.schema.get_field_index(head)
-        if at >= 0 and pa.types.is_struct(batch.schema.field(at).type):
-            return _inside(batch.column(at), rest)
+        found = columns.get(head)
+        if found is not None and pa.types.is_struct(found.type):
+            return _inside(found, rest)
         step, _, rest = rest.partition(".")
         head = f"{head}.{step}"
     return None
@@ -184,9 +191,9 @@ def is_empty(column: pa.Array) -> bool:
     return bool(column.null_count == len(column))
 
 
-def text_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+def text_columns(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, pa.Array]]:
     """Give the columns that keywords look at: all text of the event, but none of the envelope."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+    for name, column in columns.items():
         if name not in ENVELOPE and name not in OPTIONAL_ENVELOPE:
             yield from _leaves(name, column)
 

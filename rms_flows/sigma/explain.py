@@ -129,7 +129,7 @@ class _Event:
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Give all that keywords look at, with the field that it stands in."""
-        for name, _ in columns.text_columns(self.batch):
+        for name, _ in columns.text_columns(columns.by_name(self.batch)):
             yield from ((name, text) for text in self.of(name))
         for _, value in columns.Misfits(self.batch).texts:
             yield from (("", text) for text in ([value] if isinstance(value, str) else value))

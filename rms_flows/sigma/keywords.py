@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,11 @@ _KEPT: Final = 64
 
 _SAMPLE: Final = 65_536
 """Bytes that show what texts are like."""
+
+_TOGETHER: Final = 4_000_000
+"""Bytes of all columns, at most, that are copied to be searched at once."""
+
+_NO_BYTES: Final = np.empty(0, dtype=np.uint8)
 
 _EVERY: Final = np.empty(0, dtype=bool)
 """Stands for all rows, as a mask."""
@@ -102,16 +107,30 @@ class Keywords:
             column: Text, dictionaries or lists of text.
             wanted: Bits of the groups that are asked for.
         """
-        if pa.types.is_dictionary(column.type):
-            return self.groups_in_column(column.dictionary, wanted)
-        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            return self.groups_in_column(column.values, wanted)
-        _, ends, data = column.buffers()
-        if not len(column) or data is None:
-            return self._always & wanted
-        offsets = np.frombuffer(ends, np.int64 if pa.types.is_large_string(column.type) else np.int32)
-        first, last = offsets[column.offset], offsets[column.offset + len(column)]
-        return self.groups_in(np.frombuffer(data, np.uint8)[first:last], wanted)
+        return self.groups_in(_texts(column), wanted)
+
+    def groups_in_columns(self, columns: Sequence[pa.Array], wanted: int) -> int:
+        """Give the groups of which a keyword may be true of a text of one of small columns, searched at once.
+
+        Args:
+            columns: As for one; those wanted are given where they are not small.
+            wanted: Bits of the groups that are asked for.
+        """
+        texts = [_texts(column) for column in columns]
+        if sum(map(len, texts)) > _TOGETHER:
+            return wanted
+        return self.groups_in(np.concatenate(texts), wanted) if texts else 0
+
+
+def _texts(column: pa.Array) -> np.ndarray:
+    """Give the texts of a column, one after the other, shape (bytes,), uint8."""
+    while not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = column.dictionary if pa.types.is_dictionary(column.type) else column.values
+    _, ends, data = column.buffers()
+    if not len(column) or data is None:
+        return _NO_BYTES
+    offsets = np.frombuffer(ends, np.int64 if pa.types.is_large_string(column.type) else np.int32)
+    return np.frombuffer(data, np.uint8)[offsets[column.offset] : offsets[column.offset + len(column)]]
 
 
 def _needed(predicate: Predicate) -> Literal | None:

@@ -13,6 +13,7 @@ from rms_flows.sigma.columns import same_memory
 from rms_flows.sigma.expression import Expression, fields, has_keywords
 from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.node import AllOf, Ask, Binder, Node, Routed
+from rms_flows.sigma.router import Router
 from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import KEYWORDS, Memory, Scope
 from rms_flows.sigma.search import Askers, Sought
@@ -57,7 +58,7 @@ class Plan:
         )
         """Columns that tell which log each event is from; None where any text may."""
         binder = Binder()
-        self._routes = tuple(map(binder.bind, routes))
+        routing = tuple(map(binder.bind, routes))
         nodes = tuple(binder.bind(rule.detection) for rule in rules)
         numbers = {route: number for number, route in enumerate(routes)}
         keywords = Keywords(_looking_anywhere(rules, numbers))
@@ -74,6 +75,7 @@ class Plan:
             _routed(node, None if rule.route is None else numbers[rule.route], len(self._places))
             for rule, node in zip(rules, nodes, strict=True)
         )
+        self._router = Router(routes, routing, len(self._places), self._memory)
         self._last: tuple[list[str], list[pa.Array], np.ndarray] = ([], [], np.empty((0, 0), dtype=bool))
         self._needed, self._starts = _needed(self._nodes, len(self._places) + len(routes))
 
@@ -108,7 +110,7 @@ class Plan:
         """
         self._memory.begin()
         scope = Scope(batch, self._memory)
-        routed = self._routed(scope)
+        routed = self._router.routed(scope)
         self._last = (*self._firsts(scope), routed)
         return Sought(routed, self._seekers, self._memory.keywords)
 
@@ -118,7 +120,7 @@ class Plan:
         return names, [scope.batch.column(name) for name in names]
 
     def _routes_of(self, scope: Scope) -> np.ndarray:
-        """Give `_routed`; of rows that were searched for last, all or some in a row, it is known."""
+        """Tell which rows are of which log source; it is known of those searched for last, all or a slice."""
         (names, columns), rows = self._firsts(scope), scope.batch.num_rows
         known, last, routed = self._last
         start = columns[0].offset - last[0].offset if names and names == known else -1
@@ -126,15 +128,7 @@ class Plan:
             same_memory(whole.slice(start, rows), column) for whole, column in zip(last, columns, strict=True)
         ):
             return np.ascontiguousarray(routed[:, start : start + rows])
-        return self._routed(scope)
-
-    def _routed(self, scope: Scope) -> np.ndarray:
-        """Which rows are of which log source, shape (routes, rows), bool."""
-        routed = np.zeros((len(self._routes), scope.batch.num_rows), dtype=bool)
-        anything = np.full(len(self._places), scope.batch.num_rows)
-        for number, node in enumerate(self._routes):
-            routed[number, node.select(scope, anything, None)] = True
-        return routed
+        return self._router.routed(scope)
 
     def _counts(self, scope: Scope, routed: np.ndarray) -> np.ndarray:
         """Rows that each question and each route is true of, at most; the last is 1: rules may need none."""

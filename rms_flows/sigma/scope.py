@@ -12,7 +12,7 @@ import pyarrow as pa
 from rms_flows.sigma import columns
 from rms_flows.sigma.codes import mark, tally
 from rms_flows.sigma.keywords import Keywords
-from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts
+from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts, some_of
 
 KEYWORDS = ""
 """Stands for "any text of the event" where a field's name stands; no field is called so."""
@@ -24,7 +24,7 @@ _BEGINNING: Final = 128
 """Predicates that getting ready takes as long as, were there none."""
 
 _FEW: Final = 1_000
-"""Values, at most, that are copied to be judged together with others'."""
+"""Values, at most, that are copied to be judged together with others', and rows to be searched together."""
 
 _SMALL: Final = 65_536
 """Bytes of a column, at most, that is copied as it is."""
@@ -151,7 +151,7 @@ class Memory:
             if texts is None:
                 known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
             elif self._is_little(asked, texts, len(which)):
-                known.verdicts[which] = verdicts.of(texts.take(pa.array(which)).to_pylist())
+                known.verdicts[which] = verdicts.of(some_of(texts, which))
             elif len(missing) == 1 or len(which) > _FEW:
                 known.verdicts[which] = verdicts.of_texts(texts, which)
             else:
@@ -198,6 +198,7 @@ class Scope:
     memory: Memory
     routed: np.ndarray = field(init=False)
     """Which rows are of which log source: shape (routes, rows), bool."""
+    _columns: dict[str, pa.Array] = field(init=False)
     _looked_at: dict[str, np.ndarray] = field(init=False, default_factory=dict)
     _misfits: columns.Misfits = field(init=False)
     _encoded: dict[str, columns.Encoded | None] = field(init=False, default_factory=dict)
@@ -207,6 +208,7 @@ class Scope:
     all_rows: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        self._columns = columns.by_name(self.batch)
         self._misfits = columns.Misfits(self.batch)
         self._mark = np.zeros(self.batch.num_rows, dtype=bool)
         self.routed = np.zeros((0, self.batch.num_rows), dtype=bool)
@@ -241,7 +243,7 @@ class Scope:
         if asked == KEYWORDS:
             looked_at, odd = self._with_keywords(), self._misfits.texts
         else:
-            column = columns.find(self.batch, asked)
+            column = columns.find(self._columns, asked)
             there = column is not None and not columns.is_empty(column)
             looked_at = [(asked, self._encode(asked, column), rows)] if there else []
             odd = self._misfits.fields.get(asked, [])
@@ -256,8 +258,11 @@ class Scope:
         """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""
         masks = self.memory.keywords.rows_of_groups(self.routed)
         wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
+        texts = list(columns.text_columns(self._columns)) if wanted else []
+        if self.batch.num_rows <= _FEW:
+            wanted = self.memory.keywords.groups_in_columns([column for _, column in texts], wanted)
         found = []
-        for name, column in columns.text_columns(self.batch) if wanted else ():
+        for name, column in texts if wanted else ():
             groups = self.memory.keyword_groups(name, column, wanted)
             if groups:
                 parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
@@ -331,7 +336,7 @@ class Scope:
         Returns:
             The pairs as text; those of `rows` that have both fields; the number of each one's pair.
         """
-        found = [columns.find(self.batch, name) for name in (one, other)]
+        found = [columns.find(self._columns, name) for name in (one, other)]
         if not self._misfits.fields.keys().isdisjoint((one, other)):
             which = np.arange(len(rows))
             return list(zip(self.values(one, rows), self.values(other, rows), strict=True)), rows, which
@@ -347,7 +352,7 @@ class Scope:
 
     def values(self, name: str, rows: np.ndarray) -> Sequence[Value | None]:
         """Give the values of a field as text, for a comparison of fields."""
-        column = columns.find(self.batch, name)
+        column = columns.find(self._columns, name)
         if column is None:
             found: list[Value | None] = [None] * len(rows)
         else:

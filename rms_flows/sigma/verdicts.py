@@ -32,6 +32,9 @@ _SAMPLE: Final = 256
 _SAMPLED: Final = 4_096
 """Values and characters of each, at most, that show what a field's texts are like."""
 
+_ONE_BY_ONE: Final = 32
+"""Values, at most, that are quicker asked for one by one than gathered."""
+
 _OPEN: Final = -1
 """Stands for a verdict that a text's group doesn't decide."""
 
@@ -76,6 +79,14 @@ def _question(node: Expression, index: dict[Predicate, int]) -> _Question:
             return _Question(True, frozenset((index[predicate],)), ())
         case Same():
             raise AssertionError("a comparison of two fields is no question about one")
+
+
+def some_of(values: pa.Array, which: np.ndarray) -> list[str]:
+    """Give some values, none of them null."""
+    if len(which) <= _ONE_BY_ONE:
+        return [values[place].as_py() for place in which.tolist()]
+    chosen: list[str] = values.take(pa.array(which)).to_pylist()
+    return chosen
 
 
 class Verdicts:
@@ -125,6 +136,10 @@ class Verdicts:
         if max(len(self._numbers), 0 if self._searcher is None else len(self._searcher)) > MAX_VERDICTS:
             self.forget()
 
+    def __len__(self) -> int:
+        """Count the verdicts."""
+        return len(self._numbers)
+
     @property
     def truth(self) -> np.ndarray:
         """Shape (questions, verdicts), bool."""
@@ -151,31 +166,25 @@ class Verdicts:
 
         Args:
             values: Arrow array of type string.
-            which: Places in `values`.
+            which: Places in `values`, none of them null.
 
         Returns:
             Shape (len(which),), intp.
         """
         if self._searcher is None:
-            some = which[:: -(-len(which) // _SAMPLE)]
-            texts = values.take(pa.array(some)).drop_null().to_pylist()
+            texts = some_of(values, which[:: -(-len(which) // _SAMPLE)])
             self._searcher = Searcher(self._tester, "".join(text[:_SAMPLED] for text in texts).encode())
-        found = np.full(len(which), ABSENT, dtype=np.intp)
-        there = np.arange(len(which))
-        if values.null_count:
-            there = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False)[which])
-        groups = self._searcher.sort(values, which[there])
+        groups = self._searcher.sort(values, which)
         new = self._searcher.groups[len(self._of_group) - 1 :]
         if new:
             numbers = [_OPEN if group.open else self._of_hits(group.hits) for group in new]
             self._of_group = np.array([*self._of_group[:-1], *numbers, _OPEN])  # NONE is the last
-        verdicts = self._of_group[groups]
+        verdicts: np.ndarray = self._of_group[groups]
         left = np.flatnonzero(verdicts == _OPEN)
         if len(left):
-            texts = values.take(pa.array(which[there[left]])).to_pylist()
+            texts = some_of(values, which[left])
             verdicts[left] = self._each(self._searcher, texts, groups[left].tolist())
-        found[there] = verdicts
-        return found
+        return verdicts
 
     def _each(self, searcher: Searcher, texts: Sequence[str], groups: Sequence[int]) -> list[int]:
         """Give the verdicts of texts whose groups leave something open."""
