@@ -71,10 +71,11 @@ def own_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["text by text", "columns"])
 def both_searches(request):
-    """Evaluate rules with each of the two searches for literals, which change when enough text has come."""
+    """Evaluate rules by single values, as small batches are, and by columns, as large ones are with much text."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "columns":
             patch.setattr(scope, "ENOUGH", 0)
+            patch.setattr(scope, "SMALL_BATCH", 0)
         yield
 
 

@@ -53,31 +53,31 @@ def _word(data: np.ndarray, at: Any) -> Any:
 
 
 @inlined
-def _hash(data: np.ndarray, at: Any, size: Any) -> Any:
+def hashed(data: np.ndarray, at: Any, size: Any) -> Any:
     """Hash bytes, a word at a time; the last word over the one before."""
-    hashed = size
+    value = size
     if size < _U[8]:
         for k in range(size):
-            hashed = (hashed ^ np.uint64(data[at + k])) * _PRIME
-        return hashed
+            value = (value ^ np.uint64(data[at + k])) * _PRIME
+        return value
     for k in range(_U[0], size - _U[8], _U[8]):
-        hashed = (hashed ^ _word(data, at + k)) * _SPREAD
-        hashed ^= hashed >> _U[32]
-    return (hashed ^ _word(data, at + size - _U[8])) * _SPREAD
+        value = (value ^ _word(data, at + k)) * _SPREAD
+        value ^= value >> _U[32]
+    return (value ^ _word(data, at + size - _U[8])) * _SPREAD
 
 
 @inlined
-def _same(data: np.ndarray, one: Any, other: Any, size: Any) -> Any:
-    """Tell whether bytes at two places are the same."""
+def same(data: np.ndarray, one: Any, others: np.ndarray, other: Any, size: Any) -> Any:
+    """Tell whether bytes at a place are those at a place of others."""
     if size < _U[8]:
         k: Any = _U[0]
-        while k < size and data[one + k] == data[other + k]:
+        while k < size and data[one + k] == others[other + k]:
             k += _U[1]
         return k == size
     for k in range(_U[0], size - _U[8], _U[8]):
-        if _word(data, one + k) != _word(data, other + k):
+        if _word(data, one + k) != _word(others, other + k):
             return False
-    return _word(data, one + size - _U[8]) == _word(data, other + size - _U[8])
+    return _word(data, one + size - _U[8]) == _word(others, other + size - _U[8])
 
 
 @compiled
@@ -101,11 +101,11 @@ def find_equal(
             continue
         start = np.uint64(ends[row])
         size = np.uint64(ends[row + 1]) - start
-        hashed = _hash(data, start, size)
-        place = np.int64((hashed ^ (hashed >> _U[32])) & np.uint64(len(slots) - 1))
+        value = hashed(data, start, size)
+        place = np.int64((value ^ (value >> _U[32])) & np.uint64(len(slots) - 1))
         while slots[place] >= 0:
             first = np.uint64(ends[slots[place]])
-            if np.uint64(ends[slots[place] + 1]) - first == size and _same(data, first, start, size):
+            if np.uint64(ends[slots[place] + 1]) - first == size and same(data, first, data, start, size):
                 break
             place = (place + 1) & (len(slots) - 1)
         if slots[place] < 0:

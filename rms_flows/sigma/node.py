@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +14,8 @@ from rms_flows.sigma.scope import KEYWORDS, Scope
 from rms_flows.sigma.tester import number
 from rms_flows.sigma.verdicts import Value
 
-Counts = dict[tuple[str, int], int]
+Counts = Sequence[int]
+"""Rows that each question of the plan, then each route, is true of, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,11 @@ class Ask:
     question: int
     number: int  # of all questions of the plan
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, counts: Counts, _rows: int) -> int:
         """Rows of which it can be true, at most."""
-        return min(int(counts[self.number]), rows)
+        return counts[self.number]
 
-    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` (None: all) of which it is true, in their order."""
         return scope.choose(self.asked, self.question, rows)
 
@@ -39,11 +41,11 @@ class Alike:
 
     same: Same
 
-    def bound(self, _counts: np.ndarray, rows: int) -> int:
+    def bound(self, _counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return rows
 
-    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
         pairs, both, which = scope.pairs(self.same.field, self.same.other, chosen)
@@ -58,11 +60,11 @@ class Routed:
     route: int
     number: int  # after those of all questions of the plan
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, counts: Counts, _rows: int) -> int:
         """Rows of which it can be true, at most."""
-        return min(int(counts[self.number]), rows)
+        return counts[self.number]
 
-    def select(self, scope: Scope, _counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         mask = scope.routed[self.route]
         return np.flatnonzero(mask) if rows is None else np.asarray(rows[mask[rows]])
@@ -74,11 +76,11 @@ class AllOf:
 
     parts: tuple[Node, ...]
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return min(part.bound(counts, rows) for part in self.parts)
 
-    def select(self, scope: Scope, counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         total = scope.batch.num_rows
         for part in sorted(self.parts, key=lambda part: (part.bound(counts, total), isinstance(part, Alike))):
@@ -94,11 +96,11 @@ class OneOf:
 
     parts: tuple[Node, ...]
 
-    def bound(self, counts: np.ndarray, rows: int) -> int:
+    def bound(self, counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return min(rows, sum(part.bound(counts, rows) for part in self.parts))
 
-    def select(self, scope: Scope, counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         left = rows
         found = []
@@ -118,11 +120,11 @@ class Opposite:
 
     part: Node
 
-    def bound(self, _counts: np.ndarray, rows: int) -> int:
+    def bound(self, _counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
         return rows
 
-    def select(self, scope: Scope, counts: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
         return scope.without(chosen, self.part.select(scope, counts, rows))

@@ -87,12 +87,14 @@ class Plan:
         scope = Scope(batch, self._memory)
         routed = self._routes_of(scope)
         scope.route(routed, self._askers)
+        scope.judge(self._numbers)
         counts = self._counts(scope, routed)
         alive = np.minimum.reduceat(counts[self._needed], self._starts) > 0
+        known = counts.tolist()
         rules: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for number in np.flatnonzero(alive).tolist():
-            found = self._nodes[number].select(scope, counts, None)
+            found = self._nodes[number].select(scope, known, None)
             if len(found):
                 rules.append(np.full(len(found), number, dtype=np.int32))
                 rows.append(found)

@@ -50,6 +50,7 @@ class Router:
         if generations != self._generations or len(self._known) > _KEPT:
             self._generations = generations
             self._known.clear()
+        scope.judge(self._verdicts)
         rows, kind_of = scope.batch.num_rows, np.zeros(scope.batch.num_rows, dtype=np.int64)
         verdicts: list[np.ndarray | None] = []
         kinds = 1
@@ -81,7 +82,7 @@ class Router:
     def _selected(self, scope: Scope, rows: np.ndarray) -> np.ndarray:
         """Ask the nodes about some rows, in their order."""
         routed = np.zeros((len(self._nodes), len(rows)), dtype=bool)
-        anything = np.full(self._questions, scope.batch.num_rows)
+        anything = [scope.batch.num_rows] * self._questions
         for number, node in enumerate(self._nodes):
             routed[number, np.searchsorted(rows, node.select(scope, anything, rows))] = True
         return routed

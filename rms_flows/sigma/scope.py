@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from rms_flows.sigma import columns
 from rms_flows.sigma.codes import mark, tally
 from rms_flows.sigma.keywords import Keywords
+from rms_flows.sigma.recall import Recall
 from rms_flows.sigma.verdicts import ABSENT, Value, Verdicts, some_of
 
 KEYWORDS = ""
@@ -28,6 +29,9 @@ _FEW: Final = 1_000
 
 _SMALL: Final = 65_536
 """Bytes of a column, at most, that is copied as it is."""
+
+SMALL_BATCH: Final = 4_096
+"""Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
@@ -90,6 +94,7 @@ class Memory:
         self.keywords = keywords
         self._searched: dict[str, tuple[pa.Array, int, int]] = {}
         self._last: dict[tuple[str, str], _Known] = {}
+        self._recall = Recall(verdicts)
         self._left = {asked: ENOUGH * (_BEGINNING + one.predicates) for asked, one in verdicts.items()}
 
     def begin(self) -> None:
@@ -106,6 +111,19 @@ class Memory:
             found = self.keywords.groups_in_column(column, wanted)
             last = self._searched[name] = (column.dictionary, wanted, found)
         return last[2]
+
+    def of_small(self, looked_at: Sequence[tuple[str, pa.Array, np.ndarray]]) -> list[Judged]:
+        """Judge columns of text of a small batch: field, column, and rows that are looked at."""
+        found = []
+        for (asked, _, rows), codes in zip(
+            looked_at, self._recall.of(looked_at, self._verdicts_of), strict=True
+        ):
+            rows_of = np.zeros(len(self.verdicts[asked]) + 1, dtype=np.int64)
+            tally(codes, rows, rows_of)
+            verdicts = np.arange(len(rows_of))
+            verdicts[-1] = ABSENT
+            found.append(Judged(verdicts, codes, rows_of))
+        return found
 
     def of(self, asked: str, looked_at: Sequence[Column]) -> list[Judged]:
         """Judge columns, those rows that are looked at.
@@ -150,20 +168,19 @@ class Memory:
             texts = columns.as_strings(known.values)
             if texts is None:
                 known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
-            elif self._is_little(asked, texts, len(which)):
-                known.verdicts[which] = verdicts.of(some_of(texts, which))
-            elif len(missing) == 1 or len(which) > _FEW:
-                known.verdicts[which] = verdicts.of_texts(texts, which)
+            elif len(missing) == 1 or len(which) > _FEW or self._left[asked] > 0:
+                known.verdicts[which] = self._verdicts_of(asked, texts, which)
             else:
                 few.append((known, which, texts))
         if few:
             _judge_together(verdicts, few)
 
-    def _is_little(self, asked: str, texts: pa.Array, values: int) -> bool:
-        """Tell whether so little of a field has come that getting ready for columns doesn't pay yet."""
+    def _verdicts_of(self, asked: str, texts: pa.Array, which: np.ndarray) -> np.ndarray:
+        """Find the verdicts of texts, one by one until getting ready for columns pays."""
         if self._left[asked] > 0:
-            self._left[asked] -= values * (_A_VALUE + texts.nbytes // max(len(texts), 1))
-        return self._left[asked] > 0
+            self._left[asked] -= len(which) * (_A_VALUE + texts.nbytes // max(len(texts), 1))
+            return self.verdicts[asked].of(some_of(texts, which))
+        return self.verdicts[asked].of_texts(texts, which)
 
 
 def _judged(known: _Known, codes: np.ndarray, rows: np.ndarray) -> Judged:
@@ -222,12 +239,34 @@ class Scope:
             askers: Routes → the fields (or KEYWORDS) for which only rules of these routes ask.
         """
         self.routed = routed
+        some = np.asarray(routed.any(axis=1)).tolist()
+        rows_of: dict[tuple[int, ...], np.ndarray] = {}
         for routes, fields in askers.items():
-            rows = np.asarray(routed[list(routes)].any(axis=0))
-            if not rows.any():
+            here = tuple(route for route in routes if some[route])
+            if not here:
                 self._judged.update((field, []) for field in fields)
-            elif not rows.all():
+                continue
+            rows = rows_of.get(here)
+            if rows is None:
+                rows = np.asarray(routed[list(here)].any(axis=0))
+                rows_of[here] = rows = _ALL if rows.all() else rows
+            if len(rows):
                 self._looked_at.update(dict.fromkeys(fields, rows))
+
+    def judge(self, fields: Iterable[str]) -> None:
+        """Judge fields of a small batch at once, those that are text and fit their columns."""
+        if self.batch.num_rows > SMALL_BATCH:
+            return
+        found = []
+        for asked in fields:
+            if asked in self._judged or asked == KEYWORDS or asked in self._misfits.fields:
+                continue
+            column = columns.find(self._columns, asked)
+            if column is not None and pa.types.is_string(column.type) and not columns.is_empty(column):
+                found.append((asked, column, self._looked_at.get(asked, _ALL)))
+        if found:
+            for (asked, *_), one in zip(found, self.memory.of_small(found), strict=True):
+                self._judged[asked] = [one]
 
     def judged(self, asked: str) -> list[Judged]:
         """Give the verdicts of the field; for KEYWORDS, of each text column that has any.
