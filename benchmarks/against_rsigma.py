@@ -39,6 +39,7 @@ from parquet_to_reports import RULES, repeated
 
 from rms_flows.decode import decode
 from rms_flows.decode.contract import Context, Options
+from rms_flows.heap import give_back
 from rms_flows.io.parquet_source import ParquetSource
 from rms_flows.processors import make
 
@@ -121,6 +122,7 @@ def prepare(work: Path) -> tuple[Path, Path, Path, Path]:
 def judge(rules: Path, events: Path, *, routing: bool) -> None:
     """Be the process that is measured: read, judge, make reports; print matches of each rule as JSON."""
     pa.set_cpu_count(1)
+    give_back()  # as `rms` does
     step = make("sigma", "s", {"rules": [rules.name], "routing": routing}, rules.parent)
     counts: Counter[str] = Counter()
 

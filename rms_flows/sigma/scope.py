@@ -168,19 +168,26 @@ class Memory:
             texts = columns.as_strings(known.values)
             if texts is None:
                 known.verdicts[which] = verdicts.of(columns.texts(known.values.take(pa.array(which))))
-            elif len(missing) == 1 or len(which) > _FEW or self._left[asked] > 0:
-                known.verdicts[which] = self._verdicts_of(asked, texts, which)
+            elif self._is_little(asked, texts, len(which)):
+                known.verdicts[which] = verdicts.of(some_of(texts, which))
+            elif len(missing) == 1 or len(which) > _FEW:
+                known.verdicts[which] = verdicts.of_texts(texts, which)
             else:
                 few.append((known, which, texts))
         if few:
             _judge_together(verdicts, few)
 
     def _verdicts_of(self, asked: str, texts: pa.Array, which: np.ndarray) -> np.ndarray:
-        """Find the verdicts of texts, one by one until getting ready for columns pays."""
+        verdicts = self.verdicts[asked]
+        if self._is_little(asked, texts, len(which)):
+            return verdicts.of(some_of(texts, which))
+        return verdicts.of_texts(texts, which)
+
+    def _is_little(self, asked: str, texts: pa.Array, values: int) -> bool:
+        """Tell whether so little of a field has come that getting ready for columns doesn't pay yet."""
         if self._left[asked] > 0:
-            self._left[asked] -= len(which) * (_A_VALUE + texts.nbytes // max(len(texts), 1))
-            return self.verdicts[asked].of(some_of(texts, which))
-        return self.verdicts[asked].of_texts(texts, which)
+            self._left[asked] -= values * (_A_VALUE + texts.nbytes // max(len(texts), 1))
+        return self._left[asked] > 0
 
 
 def _judged(known: _Known, codes: np.ndarray, rows: np.ndarray) -> Judged:

@@ -1,0 +1,24 @@
+"""How the C library gives the memory of large arrays back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Final
+
+LARGE: Final = 1 << 20
+"""Bytes of an array from which on its memory is the system's again as soon as it is freed."""
+
+_M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
+
+
+def give_back() -> None:
+    """Let large arrays lie apart from small objects; for programs, at their start.
+
+    glibc's own limit grows with the arrays that are freed, to 32 MiB. Then these lie among small objects that
+    stay, and what is free between them stays with the process: 637 MB instead of 525 with all Windows rules
+    over Parquet. Other C libraries, and who sets MALLOC_MMAP_THRESHOLD_, are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        mallopt(_M_MMAP_THRESHOLD, LARGE)

@@ -1,0 +1,36 @@
+"""Memory that was freed is the system's again."""
+
+import subprocess
+import sys
+
+import pytest
+
+AFTER = """
+import sys
+import numpy as np
+from rms_flows.heap import give_back
+if sys.argv[1] == "back":
+    give_back()
+np.ones(3_000_000)  # 24 MB are freed: from here on glibc would put smaller arrays among small objects
+arrays, small = [], []
+for _ in range(60):
+    arrays.append(np.ones(200_000))
+    small.append(bytes(50_000))
+del arrays
+with open("/proc/self/statm") as file:
+    print(int(file.read().split()[1]) * 4096 // 1_000_000)
+"""
+
+
+def left(how, **environment):
+    said = subprocess.run(  # noqa: S603  our own words
+        [sys.executable, "-c", AFTER, how], capture_output=True, text=True, check=True, env=environment
+    )
+    return int(said.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is about glibc")
+def test_memory_of_large_arrays_goes_back_to_the_system():
+    with_us, without = left("back"), left("as it is")
+    assert without - with_us > 50, "96 MB are freed"
+    assert left("back", MALLOC_MMAP_THRESHOLD_="33554432") - with_us > 50, "who sets it is left alone"
