@@ -114,6 +114,22 @@ def test_rows_that_nobody_looks_at_cost_nothing():
     assert found[0, :5].tolist() == [ABSENT] * 5
 
 
+def test_long_texts_are_not_copied(monkeypatch):
+    """Guards the memory of a stream whose thousand messages have a megabyte each."""
+    monkeypatch.setattr(scope, "_COPIED", 1_000)
+    copied = []
+    whole = Recall.of
+    monkeypatch.setattr(
+        Recall, "of", lambda self, columns, judge: copied.append(columns) or whole(self, columns, judge)
+    )
+    tests = [Leaf("a", Text("contains", "evil")), Leaf("b", Text("is", "x"))]
+    made = tuple(Rule(str(n), "t", None, "low", (), "", "f", 1, one) for n, one in enumerate(tests))
+    plan = sigma.compile(RuleSet(made, ()))
+    found = plan.match(pa.record_batch({"a": ["-" * 2_000, "evil" * 500], "b": ["x", "y"]}))
+    assert list(zip(found.row.tolist(), found.rule.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert [[name for name, *_ in columns] for columns in copied] == [["b"]]
+
+
 def test_a_small_batch_finds_what_a_large_one_does(monkeypatch):
     """The limit between both ways is a number of rows: what is found at it and beyond it is the same."""
     monkeypatch.setattr(scope, "SMALL_BATCH", 50)

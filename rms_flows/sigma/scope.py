@@ -33,6 +33,9 @@ _SMALL: Final = 65_536
 SMALL_BATCH: Final = 4_096
 """Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
+_COPIED: Final = 4_000_000
+"""Bytes of a column, at most, of a small batch: those of all columns are copied into one place."""
+
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
 
@@ -269,7 +272,9 @@ class Scope:
             if asked in self._judged or asked == KEYWORDS or asked in self._misfits.fields:
                 continue
             column = columns.find(self._columns, asked)
-            if column is not None and pa.types.is_string(column.type) and not columns.is_empty(column):
+            if column is None or not pa.types.is_string(column.type) or columns.is_empty(column):
+                continue
+            if column.nbytes <= _COPIED:
                 found.append((asked, column, self._looked_at.get(asked, _ALL)))
         if found:
             for (asked, *_), one in zip(found, self.memory.of_small(found), strict=True):
