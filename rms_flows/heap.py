@@ -17,8 +17,9 @@ def give_back() -> None:
 
     glibc's own limit grows with the arrays that are freed, to 32 MiB. Then these lie among small objects that
     stay, and what is free between them stays with the process: 637 MB instead of 525 with all Windows rules
-    over Parquet. Other C libraries, and who sets MALLOC_MMAP_THRESHOLD_, are left alone.
+    over Parquet. Other C libraries, and who sets a limit in the environment, are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    told = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
+    if mallopt is not None and not told:
         mallopt(_M_MMAP_THRESHOLD, LARGE)

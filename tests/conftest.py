@@ -69,12 +69,13 @@ def own_signals() -> Iterator[None]:
     assert left == before
 
 
-@pytest.fixture(scope="module", params=["text by text", "columns"])
+@pytest.fixture(scope="module", params=["text by text", "small batches", "columns"])
 def both_searches(request):
-    """Evaluate rules by single values, as small batches are, and by columns, as large ones are with much text."""
+    """Evaluate rules as small and as large batches are, when little text has come so far and when much has."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "columns":
+        if request.param != "text by text":
             patch.setattr(scope, "ENOUGH", 0)
+        if request.param == "columns":
             patch.setattr(scope, "SMALL_BATCH", 0)
         yield
 

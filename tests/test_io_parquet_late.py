@@ -243,3 +243,22 @@ def test_a_page_that_is_broken_behind_rows_that_are_out_is_left_to_arrow(
     pq.write_table(whole, tmp_path / "a.parquet")
     found = read(tmp_path, request(Wants({"long": np.ones(ROWS, dtype=bool)})))
     assert found["long"] == whole["long"].to_pylist()
+
+
+def test_bytes_are_counted_once_however_a_row_group_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards progress and the account of a run: each slice of a column would count its whole dictionary."""
+    whole = table()
+    words = pa.array([f"{n % 2_000:0100}" for n in range(ROWS)])
+    pq.write_table(whole.set_column(2, "few", words), tmp_path / "a.parquet")
+    every = np.ones(ROWS, dtype=bool)
+    counted = []
+    for room in (1 << 30, 300_000):
+        monkeypatch.setattr(parquet_groups, "_ROOM", room)
+        asked, source = request(Wants({"few": every, "long": every})), ParquetSource(str(tmp_path))
+        found = [one.counts.bytes for part in source.fragments(asked) for one in source.read(part, asked)]
+        counted.append((len(found), sum(found)))
+    (few, expected), (many, bytes_) = counted
+    assert (few, many) == (1, 5)
+    assert expected <= bytes_ < 1.01 * expected  # each piece begins with an offset of its own

@@ -82,13 +82,20 @@ def decoded(batch: pa.RecordBatch, row: np.ndarray, home: Home) -> Decoded:
         for name, kind in ENVELOPE.items()
     }
     found = pa.RecordBatch.from_pydict(made | columns)
-    counts = Counts(framed=len(row), rows=len(row), bytes=batch.nbytes)
+    counts = Counts(framed=len(row), rows=len(row), bytes=sum(map(_size, batch.columns)))
     if not found.column(_TIME).null_count:
         return _account(found, NO_DEAD_LETTERS, counts)
     timed = found.column(_TIME).is_valid()
     letters = _letters(batch.filter(pc.invert(timed)), row[~timed.to_numpy(zero_copy_only=False)], home)
     counts.rows, counts.dead = len(row) - letters.num_rows, letters.num_rows
     return _account(found.filter(timed), letters, counts)
+
+
+def _size(column: pa.Array) -> int:
+    """Count the bytes of a column; a dictionary that slices share counts with its first rows."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    return int(column.indices.nbytes) + (0 if column.offset else int(column.dictionary.nbytes))
 
 
 def _account(rows: pa.RecordBatch, dead: pa.RecordBatch, counts: Counts) -> Decoded:

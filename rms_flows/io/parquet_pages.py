@@ -141,10 +141,11 @@ class Texts:
         self._rows = chunk.num_values
         self._pages: Iterator[_Page | None] = iter([None])  # not as expected
         self._begins = 0
-        self._column = _Column(self._rows, chunk.total_uncompressed_size)
+        self._column = _Column(0, 0)
         self._values: pa.StringArray | None = None
         self._is_coded_wanted = False
-        if _is_known(chunk) and chunk.total_uncompressed_size <= _MOST:
+        if _is_known(chunk) and 0 <= chunk.total_uncompressed_size <= _MOST:
+            self._column = _Column(self._rows, chunk.total_uncompressed_size)
             raw = os.pread(file, chunk.total_compressed_size, chunk.dictionary_page_offset)
             self._pages = _pages(raw, chunk)
 

@@ -109,17 +109,17 @@ class Keywords:
         """
         return self.groups_in(_texts(column), wanted)
 
-    def groups_in_columns(self, columns: Sequence[pa.Array], wanted: int) -> int:
-        """Give the groups of which a keyword may be true of a text of one of small columns, searched at once.
+    def may_be_in(self, columns: Sequence[pa.Array], wanted: int) -> bool:
+        """Tell whether a keyword may be true of any text of columns, searched at once if all are small.
 
         Args:
-            columns: As for one; those wanted are given where they are not small.
+            columns: As for one.
             wanted: Bits of the groups that are asked for.
         """
+        if not columns or not wanted or self._always & wanted:
+            return bool(columns and wanted)
         texts = [_texts(column) for column in columns]
-        if sum(map(len, texts)) > _TOGETHER:
-            return wanted
-        return self.groups_in(np.concatenate(texts), wanted) if texts else 0
+        return sum(map(len, texts)) > _TOGETHER or bool(self.groups_in(np.concatenate(texts), wanted))
 
 
 def _texts(column: pa.Array) -> np.ndarray:

@@ -26,9 +26,9 @@ class Ask:
     question: int
     number: int  # of all questions of the plan
 
-    def bound(self, counts: Counts, _rows: int) -> int:
+    def bound(self, counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
-        return counts[self.number]
+        return min(counts[self.number], rows)
 
     def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` (None: all) of which it is true, in their order."""
@@ -60,9 +60,9 @@ class Routed:
     route: int
     number: int  # after those of all questions of the plan
 
-    def bound(self, counts: Counts, _rows: int) -> int:
+    def bound(self, counts: Counts, rows: int) -> int:
         """Rows of which it can be true, at most."""
-        return counts[self.number]
+        return min(counts[self.number], rows)
 
     def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""

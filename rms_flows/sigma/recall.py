@@ -162,18 +162,15 @@ class Recall:
         found = np.empty(cells.asked.shape, np.int32)
         new, entry = np.empty(found.size, np.int32), np.empty(found.size, np.int32)
         until = np.zeros(len(columns) + 1, np.int64)
-        count = look_up(cells, table, found, new, entry, until)
-        if count:
-            try:
-                verdicts = [
-                    judge(name, column, new[begin:end].astype(np.int64))
-                    for (name, column, _), begin, end in zip(columns, until, until[1:], strict=False)
-                    if begin < end
-                ]
-            except BaseException:
-                self._table = None  # it has values whose verdict isn't known
-                raise
+        self._table = None  # until it has a verdict for each value again, whatever happens on the way
+        if look_up(cells, table, found, new, entry, until):
+            verdicts = [
+                judge(name, column, new[begin:end].astype(np.int64))
+                for (name, column, _), begin, end in zip(columns, until, until[1:], strict=False)
+                if begin < end
+            ]
             settle(np.concatenate(verdicts).astype(np.int32), entry, table, found)
+        self._table = table
         return found
 
     def _ready(self) -> Table:

@@ -25,7 +25,7 @@ _BEGINNING: Final = 128
 """Predicates that getting ready takes as long as, were there none."""
 
 _FEW: Final = 1_000
-"""Values, at most, that are copied to be judged together with others', and rows to be searched together."""
+"""Values, at most, that are copied to be judged together with others'."""
 
 _SMALL: Final = 65_536
 """Bytes of a column, at most, that is copied as it is."""
@@ -33,8 +33,8 @@ _SMALL: Final = 65_536
 SMALL_BATCH: Final = 4_096
 """Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
-_COPIED: Final = 4_000_000
-"""Bytes of a column, at most, of a small batch: those of all columns are copied into one place."""
+_COPIED: Final = 16_000_000
+"""Bytes of columns of a small batch, at most, that are copied into one place; others are judged alone."""
 
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
@@ -71,6 +71,7 @@ class Judged:
 
     Args:
         verdicts: Shape (values + 1,), intp, the last that of null; any where no row that is looked at has it.
+            The values of small batches are verdicts themselves.
         codes: Shape (rows,), int32: which value each row has.
         rows_of: Shape (values + 1,), int64: how many rows that are looked at have each value.
     """
@@ -267,14 +268,14 @@ class Scope:
         """Judge fields of a small batch at once, those that are text and fit their columns."""
         if self.batch.num_rows > SMALL_BATCH:
             return
-        found = []
+        found, copied = [], 0
         for asked in fields:
             if asked in self._judged or asked == KEYWORDS or asked in self._misfits.fields:
                 continue
             column = columns.find(self._columns, asked)
             if column is None or not pa.types.is_string(column.type) or columns.is_empty(column):
                 continue
-            if column.nbytes <= _COPIED:
+            if (copied := copied + column.nbytes) <= _COPIED:
                 found.append((asked, column, self._looked_at.get(asked, _ALL)))
         if found:
             for (asked, *_), one in zip(found, self.memory.of_small(found), strict=True):
@@ -310,10 +311,12 @@ class Scope:
         masks = self.memory.keywords.rows_of_groups(self.routed)
         wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
         texts = list(columns.text_columns(self._columns)) if wanted else []
-        if self.batch.num_rows <= _FEW:
-            wanted = self.memory.keywords.groups_in_columns([column for _, column in texts], wanted)
+        plain = not any(pa.types.is_dictionary(column.type) for _, column in texts)  # others are remembered
+        if plain and self.batch.num_rows <= SMALL_BATCH:
+            there = self.memory.keywords.may_be_in([column for _, column in texts], wanted)
+            texts = texts if there else []
         found = []
-        for name, column in texts if wanted else ():
+        for name, column in texts:
             groups = self.memory.keyword_groups(name, column, wanted)
             if groups:
                 parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
