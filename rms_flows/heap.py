@@ -13,7 +13,7 @@ _M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
 
 
 def give_back() -> None:
-    """Let large arrays lie apart from small objects; for programs, at their start.
+    """Let large arrays lie apart from small objects; for who runs flows, before the first.
 
     glibc's own limit grows with the arrays that are freed, to 32 MiB. Then these lie among small objects that
     stay, and what is free between them stays with the process: 637 MB instead of 525 with all Windows rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -133,7 +134,8 @@ def test_a_stream_waits_for_a_repository_that_is_away_and_says_so_once(node, kaf
     streamed_until(enough, tmp_path, one, {}, 400)
     assert read(tmp_path) == len(events)
     [away], [back] = said("it is tried for"), said("answers again")
-    assert away == f"{sink.uri}: can't be reached (Connection refused); it is tried for 120 s"
+    # refused, or cut off where a request was under way
+    assert re.fullmatch(rf"{re.escape(sink.uri)}: can't be reached \(.+\); it is tried for 120 s", away)
     assert back.startswith(f"{sink.uri}: answers again, after ")
     names = [row["event.id"] for row in lines(tmp_path / "out.ndjson")]
     assert len(names) == len(set(names)) > 100

@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 
+from rms_flows.heap import give_back
+
 
 def load() -> None:
-    """Import `apache_beam`, which takes seconds; call it before the modules of this room that need it."""
+    """Import `apache_beam`, which takes seconds; call it before the modules of this room that need it.
+
+    Who needs it reads large arrays, too: their memory goes back to the system from here on.
+    """
+    give_back()
     root = logging.getLogger()
     placeholder = logging.NullHandler()  # without any handler, the first warning would install one on stderr
     before = root.manager.disable

@@ -27,7 +27,6 @@ from rms_flows.beam.account import Account
 from rms_flows.beam.load import load
 from rms_flows.beam.progress import Listener, listen
 from rms_flows.errors import FlowError, RmsError
-from rms_flows.heap import give_back
 
 Task = Callable[[Any], Account]
 """Works off one share; picklable."""
@@ -160,7 +159,6 @@ class Crew:
 def _nurse(pipes: Sequence[Connection], ends: Connection, preload: Sequence[str]) -> None:
     """Live as a nursery: get ready, fork a worker for each pipe, and tell how each of them ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher ends us
-    give_back()
     load()
     for module in preload:
         importlib.import_module(module)

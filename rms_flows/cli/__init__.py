@@ -18,9 +18,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command that `sys.argv` names and exit with its code."""
     from rms_flows.cli.app import app
-    from rms_flows.heap import give_back
 
-    give_back()
     try:
         app()
     except RmsError as error:
