@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rms_flows.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from rms_flows.notebook import (
         Archive,
@@ -58,8 +60,6 @@ __all__ = [
     "run",
     "tail",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from rms_flows import __version__
 from rms_flows.cli import (
     act,
     backtest,
@@ -21,6 +20,7 @@ from rms_flows.cli import (
     serve,
     stream,
 )
+from rms_flows.version import __version__
 
 app = typer.Typer(
     name="rms",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from xml.etree import ElementTree as ET
 
 import typer
 
@@ -64,6 +63,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _write(tested: Tested, file: Path) -> None:
+    from xml.etree import ElementTree as ET
+
     from rms_flows.errors import SinkError
 
     root = ET.Element("testsuites", name="rms rules test", tests=str(len(tested.cases)))

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from rms_flows.cli import options
+from rms_flows.cli import options, show
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +55,7 @@ def explain(
     chosen = _choose(loaded, rule, batch, row)
     found = judge(chosen, parsed[chosen.id], batch, row)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        typer.echo(show.indented(found))
     else:
         _show(found)
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from rms_flows.cli import cases, explain, options, show
@@ -69,7 +68,7 @@ def lint(
             ],
             "remarks": remarks,
         }
-        typer.echo(msgspec.json.format(msgspec.json.encode(whole)).decode())
+        typer.echo(show.indented(whole))
     else:
         for rule in loaded.refused:
             typer.echo(f"{rule.where}: {rule.title}: refused: {rule.reason}")
@@ -115,7 +114,7 @@ def coverage(
         found = survey(loaded, source, progress=report)
     if as_json:
         whole = {**_totals(found.fates), "rows": found.rows, "events": found.events, "rules": found.fates}
-        typer.echo(msgspec.json.format(msgspec.json.encode(whole)).decode())
+        typer.echo(show.indented(whole))
     else:
         _table(found)
     if strict and any(fate.fate != "evaluated" for fate in found.fates):

@@ -6,14 +6,16 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rms_flows.beam.workers import Crew
 from rms_flows.cli import options, schedule, show
 from rms_flows.cli.engine import Described, Held, Instance, described, replaying
 from rms_flows.cli.stream import told
+
+if TYPE_CHECKING:
+    from rms_flows.beam.workers import Crew
 
 REPLAY_EPILOG = """Examples:
 
@@ -292,4 +294,6 @@ def archive(
 
 def _crew(workers: int) -> Crew:
     """Start workers before anything else is loaded: they get ready while this process does."""
+    from rms_flows.beam.workers import Crew
+
     return Crew(workers, preload=("rms_flows.replay",))

@@ -23,6 +23,13 @@ TEXT_EVERY = 10.0
 """Seconds between two lines of progress where no person watches."""
 
 
+def indented(found: object) -> str:
+    """Give JSON for people: of dataclasses too."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(found)).decode()
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Show | None]:
     """Give a function that shows how far a run is: a bar on a terminal, else a plain line now and then."""

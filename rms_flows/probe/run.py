@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from rms_flows.probe.journal import Journal
 from rms_flows.probe.outputs import open_output
 from rms_flows.probe.sending import Sending
 from rms_flows.probe.settings import Read, Settings, settings
+from rms_flows.version import __version__
 
 RUNNING, STOPPED, FAILED = STATES = ("RUNNING", "STOPPED", "FAILED")
 """Of a probe, or of one of its collectors."""
@@ -177,7 +177,7 @@ class Probe:
 
     def _heartbeat(self) -> Observed:
         payload = {
-            "agent.version": version("rms-flows"),
+            "agent.version": __version__,
             "probe.uptime": round(time.monotonic() - self._began, 1),
             "probe.waiting": self._journal.waiting,
             "probe.dropped": self._journal.state.dropped,

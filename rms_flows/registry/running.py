@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from rms_flows.errors import BusyError, ConflictError, DocumentError, MissingError, RmsError
 from rms_flows.model import OrchestratorInstance
 from rms_flows.registry.registry import Registry
+from rms_flows.version import __version__
 
 BEAT: Final = 3.0
 """Seconds between two signs of life, and between two looks at what is wanted."""
@@ -224,7 +224,7 @@ class Running:
                 since=datetime.now(UTC),
                 door=door,
                 engine=engine,
-                version=version("rms-flows"),
+                version=__version__,
                 host=platform.node() or "unknown",
                 pid=os.getpid(),
                 run=self._run,

@@ -10,7 +10,6 @@ import hashlib
 import json
 from datetime import datetime
 from enum import Enum
-from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -33,6 +32,7 @@ from rms_flows.registry import KINDS, Registry, instance, instances, kind_called
 from rms_flows.registry.kinds import identity
 from rms_flows.serve.access import Access, Role
 from rms_flows.serve.intake import Broken, Intake, Known, envelopes
+from rms_flows.version import __version__
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a body of envelopes at most; a probe sends a few hundred at once."""
@@ -78,7 +78,7 @@ def application(
     """
     app: FastAPI = FastAPIOffline(
         title="rms_flows",
-        version=version("rms-flows"),
+        version=__version__,
         summary="Registry and intake of a runtime monitoring system.",
         description="See docs/serve.md.",
         redoc_url=None,
