@@ -167,10 +167,14 @@ def _build(
         "rms.location": _text(events, "host.geo.name"),
     }
     arrays = [
-        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+        _as(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
         for field in REPORT
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=REPORT)
+
+
+def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind)  # Arrow takes its time to find nothing to do
 
 
 def _ids(events: pa.Array, which: np.ndarray, rules: Sequence[Rule]) -> pa.Array:

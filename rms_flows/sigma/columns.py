@@ -202,6 +202,9 @@ def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
     kind = column.type
     if is_empty(column):
         return
+    if pa.types.is_string(kind):
+        yield name, column
+        return
     if pa.types.is_struct(kind):
         for i in range(kind.num_fields):
             child = kind.field(i).name

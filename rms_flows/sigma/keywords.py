@@ -118,8 +118,12 @@ class Keywords:
         """
         if not columns or not wanted or self._always & wanted:
             return bool(columns and wanted)
-        texts = [_texts(column) for column in columns]
-        return sum(map(len, texts)) > _TOGETHER or bool(self.groups_in(np.concatenate(texts), wanted))
+        if sum(column.nbytes for column in columns) > _TOGETHER:
+            return True
+        plain = [column for column in columns if pa.types.is_string(column.type)]
+        others = [column for column in columns if not pa.types.is_string(column.type)]
+        texts = [*map(_texts, others), *([_texts(pa.concat_arrays(plain))] if plain else [])]
+        return bool(self.groups_in(np.concatenate(texts) if others else texts[0], wanted))
 
 
 def _texts(column: pa.Array) -> np.ndarray:

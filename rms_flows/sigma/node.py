@@ -1,4 +1,4 @@
-"""A rule ready to be evaluated: nodes that shrink a set of rows, the cheapest and rarest question first."""
+"""A rule ready to be evaluated: nodes that shrink a set of rows, the rarest question first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rms_flows.sigma.scope import KEYWORDS, Scope
 from rms_flows.sigma.tester import number
 from rms_flows.sigma.verdicts import Value
 
-Counts = Sequence[int]
-"""Rows that each question of the plan, then each route, is true of, at most."""
+Ceilings = Sequence[int]
+"""Rows that each node of the plan, by its number, can be true of, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,9 @@ class Ask:
 
     asked: str
     question: int
-    number: int  # of all questions of the plan
+    number: int
 
-    def bound(self, counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return min(counts[self.number], rows)
-
-    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` (None: all) of which it is true, in their order."""
         return scope.choose(self.asked, self.question, rows)
 
@@ -40,12 +36,9 @@ class Alike:
     """A comparison of two fields."""
 
     same: Same
+    number: int
 
-    def bound(self, _counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return rows
-
-    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
         pairs, both, which = scope.pairs(self.same.field, self.same.other, chosen)
@@ -58,13 +51,9 @@ class Routed:
     """The event is of a log source; worked out once a batch for all rules of that source."""
 
     route: int
-    number: int  # after those of all questions of the plan
+    number: int
 
-    def bound(self, counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return min(counts[self.number], rows)
-
-    def select(self, scope: Scope, _counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, _ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         mask = scope.routed[self.route]
         return np.flatnonzero(mask) if rows is None else np.asarray(rows[mask[rows]])
@@ -75,16 +64,12 @@ class AllOf:
     """All parts are true; what the rarest leaves is asked the next."""
 
     parts: tuple[Node, ...]
+    number: int
 
-    def bound(self, counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return min(part.bound(counts, rows) for part in self.parts)
-
-    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
-        total = scope.batch.num_rows
-        for part in sorted(self.parts, key=lambda part: (part.bound(counts, total), isinstance(part, Alike))):
-            rows = part.select(scope, counts, rows)
+        for part in sorted(self.parts, key=lambda part: (ceilings[part.number], isinstance(part, Alike))):
+            rows = part.select(scope, ceilings, rows)
             if not len(rows):
                 break
         return scope.all_rows if rows is None else rows
@@ -95,19 +80,16 @@ class OneOf:
     """At least one part is true; later parts are asked only about what is left."""
 
     parts: tuple[Node, ...]
+    number: int
 
-    def bound(self, counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return min(rows, sum(part.bound(counts, rows) for part in self.parts))
-
-    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         left = rows
         found = []
         for part in self.parts:
-            if not part.bound(counts, scope.batch.num_rows):
+            if not ceilings[part.number]:
                 continue
-            hit = part.select(scope, counts, left)
+            hit = part.select(scope, ceilings, left)
             if len(hit):
                 found.append(hit)
                 left = scope.without(scope.all_rows if left is None else left, hit)
@@ -119,15 +101,12 @@ class Opposite:
     """The part is false."""
 
     part: Node
+    number: int
 
-    def bound(self, _counts: Counts, rows: int) -> int:
-        """Rows of which it can be true, at most."""
-        return rows
-
-    def select(self, scope: Scope, counts: Counts, rows: np.ndarray | None) -> np.ndarray:
+    def select(self, scope: Scope, ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
         chosen = scope.all_rows if rows is None else rows
-        return scope.without(chosen, self.part.select(scope, counts, rows))
+        return scope.without(chosen, self.part.select(scope, ceilings, rows))
 
 
 Node = Ask | Alike | Routed | AllOf | OneOf | Opposite
@@ -157,16 +136,24 @@ def _one_alike(same: Same, left: str, right: str) -> bool:
 
 
 class Binder:
-    """Turns expressions into nodes and collects the questions, equal ones once."""
+    """Turns expressions into nodes, numbered over the plan, and collects the questions, equal ones once."""
 
     def __init__(self) -> None:
         self.questions: dict[str, dict[Expression, int]] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
+        self.size = 0
+        """How many nodes there are."""
+        self._asks: dict[tuple[str, int], Ask] = {}
+        self._routed: dict[int, Routed] = {}
 
     @property
-    def places(self) -> list[tuple[str, int]]:
-        """Field and index of each question, in the order of their numbers over the plan."""
-        return list(self._numbers)
+    def asks(self) -> list[Ask]:
+        """All questions, in the order of their numbers."""
+        return list(self._asks.values())
+
+    @property
+    def routed(self) -> list[Routed]:
+        """All log sources that rules are bound to."""
+        return list(self._routed.values())
 
     def bind(self, node: Expression) -> Node:
         """Make the node; the parts that look at one field only become one question."""
@@ -175,20 +162,34 @@ class Binder:
             return self._ask(asked, node)
         match node:
             case And(parts):
-                return AllOf(tuple(self.bind(part) for part in _grouped(parts, conjunction)))
+                return AllOf(tuple(self.bind(part) for part in _grouped(parts, conjunction)), self._next())
             case Or(parts):
-                return OneOf(tuple(self.bind(part) for part in _grouped(parts, disjunction)))
+                return OneOf(tuple(self.bind(part) for part in _grouped(parts, disjunction)), self._next())
             case Not(part):
-                return Opposite(self.bind(part))
+                return Opposite(self.bind(part), self._next())
             case Same():
-                return Alike(node)
+                return Alike(node, self._next())
             case Test():
                 raise AssertionError("a test looks at one field")
+
+    def bind_routed(self, node: Expression, route: int) -> Node:
+        """Make the node of a rule whose events have to be of a log source."""
+        bound = self.bind(node)
+        if route not in self._routed:
+            self._routed[route] = Routed(route, self._next())
+        parts = bound.parts if isinstance(bound, AllOf) else (bound,)
+        return AllOf((*parts, self._routed[route]), self._next())
 
     def _ask(self, asked: str, question: Expression) -> Ask:
         known = self.questions.setdefault(asked, {})
         place = (asked, known.setdefault(question, len(known)))
-        return Ask(*place, self._numbers.setdefault(place, len(self._numbers)))
+        if place not in self._asks:
+            self._asks[place] = Ask(*place, self._next())
+        return self._asks[place]
+
+    def _next(self) -> int:
+        self.size += 1
+        return self.size - 1
 
 
 def _only_field(node: Expression) -> str | None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from rms_flows.schema import MISFIT
+from rms_flows.sigma.ceilings import Ceilings
 from rms_flows.sigma.columns import same_memory
 from rms_flows.sigma.expression import Expression, fields, has_keywords
 from rms_flows.sigma.keywords import Keywords
-from rms_flows.sigma.node import AllOf, Ask, Binder, Node, Routed
+from rms_flows.sigma.node import Ask, Binder
 from rms_flows.sigma.router import Router
 from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import KEYWORDS, Memory, Scope
@@ -59,25 +60,27 @@ class Plan:
         """Columns that tell which log each event is from; None where any text may."""
         binder = Binder()
         routing = tuple(map(binder.bind, routes))
-        nodes = tuple(binder.bind(rule.detection) for rule in rules)
         numbers = {route: number for number, route in enumerate(routes)}
+        self._nodes = tuple(
+            binder.bind(rule.detection)
+            if rule.route is None
+            else binder.bind_routed(rule.detection, numbers[rule.route])
+            for rule in rules
+        )
         keywords = Keywords(_looking_anywhere(rules, numbers))
         verdicts = {asked: Verdicts(list(known)) for asked, known in binder.questions.items()}
         self._memory = Memory(verdicts, keywords)
-        self._places = binder.places
-        self._numbers = _numbers(self._places)
-        self._absent = np.array(
-            [self._memory.verdicts[a].truth[q, ABSENT] for a, q in self._places], dtype=bool
-        )
+        self._asks = _asks(binder.asks)
+        self._absent = np.ones(binder.size, dtype=np.int64)
+        for asked, places in self._asks.items():
+            self._absent[places] = verdicts[asked].truth[:, ABSENT]
+        self._routed = np.array([one.number for one in binder.routed], dtype=np.intp)
+        self._sources = np.array([one.route for one in binder.routed], dtype=np.intp)
+        self._ceilings = Ceilings(self._nodes)
         self._askers = _askers(rules, routes, numbers)
         self._seekers = _seekers(self._askers, self.named)
-        self._nodes = tuple(
-            _routed(node, None if rule.route is None else numbers[rule.route], len(self._places))
-            for rule, node in zip(rules, nodes, strict=True)
-        )
-        self._router = Router(routes, routing, len(self._places), self._memory)
+        self._router = Router(routes, routing, binder.size, self._memory)
         self._last: tuple[list[str], list[pa.Array], np.ndarray] = ([], [], np.empty((0, 0), dtype=bool))
-        self._needed, self._starts = _needed(self._nodes, len(self._places) + len(routes))
 
     def match(self, batch: pa.RecordBatch) -> Matches:
         """Evaluate all rules on a batch; columns that it lacks are absent fields."""
@@ -87,13 +90,13 @@ class Plan:
         scope = Scope(batch, self._memory)
         routed = self._routes_of(scope)
         scope.route(routed, self._askers)
-        scope.judge(self._numbers)
-        counts = self._counts(scope, routed)
-        alive = np.minimum.reduceat(counts[self._needed], self._starts) > 0
-        known = counts.tolist()
+        scope.judge(self._asks)
+        ceilings = self._counts(scope, routed)
+        self._ceilings.raise_up(ceilings, batch.num_rows)
+        known: list[int] = ceilings.tolist()
         rules: list[np.ndarray] = []
         rows: list[np.ndarray] = []
-        for number in np.flatnonzero(alive).tolist():
+        for number in self._ceilings.alive(ceilings):
             found = self._nodes[number].select(scope, known, None)
             if len(found):
                 rules.append(np.full(len(found), number, dtype=np.int32))
@@ -133,10 +136,10 @@ class Plan:
         return self._router.routed(scope)
 
     def _counts(self, scope: Scope, routed: np.ndarray) -> np.ndarray:
-        """Rows that each question and each route is true of, at most; the last is 1: rules may need none."""
-        rows = scope.batch.num_rows
-        counts = np.concatenate([self._absent * rows, routed.sum(axis=1), [1]])
-        for asked, numbers in self._numbers.items():
+        """Rows that each question and each log source is true of, at most; of other nodes it may be all."""
+        counts: np.ndarray = self._absent * scope.batch.num_rows
+        counts[self._routed] = routed.sum(axis=1)[self._sources]
+        for asked, numbers in self._asks.items():
             found = scope.counts(asked)
             if found is not None:
                 counts[numbers] = found
@@ -154,12 +157,12 @@ def _with_parents(names: frozenset[str]) -> frozenset[str]:
     return names | parents | {MISFIT} if names else names
 
 
-def _numbers(places: list[tuple[str, int]]) -> dict[str, np.ndarray]:
+def _asks(asks: Iterable[Ask]) -> dict[str, np.ndarray]:
     """Numbers over the plan of each field's questions, in their order in the field."""
-    grouped: dict[str, list[tuple[int, int]]] = {}
-    for number, (asked, question) in enumerate(places):
-        grouped.setdefault(asked, []).append((question, number))
-    return {asked: np.array([number for _, number in sorted(pairs)]) for asked, pairs in grouped.items()}
+    grouped: dict[str, list[int]] = {}
+    for ask in asks:
+        grouped.setdefault(ask.asked, []).append(ask.number)
+    return {asked: np.array(numbers) for asked, numbers in grouped.items()}
 
 
 def _askers(
@@ -200,22 +203,3 @@ def _seekers(askers: dict[tuple[int, ...], list[str]], named: frozenset[str]) ->
 def _asked(rule: Rule) -> frozenset[str]:
     names = fields(rule.detection)
     return names | {KEYWORDS} if has_keywords(rule.detection) else names
-
-
-def _routed(node: Node, route: int | None, questions: int) -> Node:
-    """Add to a rule that the event has to be of its log source."""
-    if route is None:
-        return node
-    parts = node.parts if isinstance(node, AllOf) else (node,)
-    return AllOf((*parts, Routed(route, questions + route)))
-
-
-def _needed(nodes: tuple[Node, ...], none: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a rule can't be true without, questions and routes, in one array, and where each rule's begins."""
-    needed: list[int] = []
-    starts: list[int] = []
-    for node in nodes:
-        starts.append(len(needed))
-        parts = node.parts if isinstance(node, AllOf) else (node,)
-        needed.extend([part.number for part in parts if isinstance(part, Ask | Routed)] or [none])
-    return np.array(needed, dtype=np.intp), np.array(starts, dtype=np.intp)

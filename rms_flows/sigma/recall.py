@@ -47,8 +47,7 @@ class Cells(NamedTuple):
     """Texts of several columns with as many rows each."""
 
     text: np.ndarray  # uint8, those of all columns, one column after the other
-    base: np.ndarray  # int64, where each column's begin
-    ends: np.ndarray  # int32, shape (columns, rows + 1), where each text begins, counted from there
+    ends: np.ndarray  # int32, shape (columns * rows + 1,), where each begins
     asked: np.ndarray  # bool, shape (columns, rows): there is a value, and it is looked at
     field: np.ndarray  # int32, number of each column's field
 
@@ -77,8 +76,9 @@ def look_up(
             if not cells.asked[column, row]:
                 found[column, row] = 0
                 continue
-            start = np.uint64(cells.base[column] + cells.ends[column, row])
-            size = np.uint64(cells.ends[column, row + 1] - cells.ends[column, row])
+            cell = column * rows + row
+            start = np.uint64(cells.ends[cell])
+            size = np.uint64(cells.ends[cell + 1]) - start
             at = np.int32(-1)
             if size <= np.uint64(LONGEST):
                 value = hashed(cells.text, start, size) ^ (np.uint64(cells.field[column]) * _SPREAD)
@@ -202,27 +202,22 @@ def _empty() -> Table:
 
 
 def _cells(columns: Sequence[tuple[str, pa.Array, np.ndarray]], fields: Mapping[str, int]) -> Cells:
-    rows = len(columns[0][1])
+    whole = pa.concat_arrays([column for _, column, _ in columns])
+    bits, ends, data = whole.buffers()
+    begin, end = whole.offset, whole.offset + len(whole)
+    if whole.null_count:
+        asked = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")[begin:end].view(np.bool_)
+    else:
+        asked = np.ones(len(whole), np.bool_)
     cells = Cells(
-        text=np.empty(0, np.uint8),
-        base=np.empty(len(columns), np.int64),
-        ends=np.empty((len(columns), rows + 1), np.int32),
-        asked=np.ones((len(columns), rows), np.bool_),
+        text=np.frombuffer(data or b"", np.uint8),
+        ends=np.frombuffer(ends, np.int32)[begin : end + 1],
+        asked=asked.reshape(len(columns), -1),
         field=np.array([fields[name] for name, *_ in columns], np.int32),
     )
-    texts, size = [], 0
-    for place, (_, column, looked_at) in enumerate(columns):
-        bits, ends, data = column.buffers()
-        at = column.offset
-        ends = np.frombuffer(ends, np.int32)[at : at + rows + 1]
-        first, last = int(ends[0]), int(ends[-1])
-        cells.ends[place], cells.base[place] = ends, size - first
-        if first < last:
-            texts.append(np.frombuffer(data, np.uint8)[first:last])
-            size += last - first
-        if column.null_count:
-            marks = np.frombuffer(bits, np.uint8)[at >> 3 : (at + rows + 7) >> 3]
-            cells.asked[place] = np.unpackbits(marks, bitorder="little")[at & 7 :][:rows]
+    for array in (cells.text, cells.ends):
+        array.flags.writeable = False  # one type for the compiled loop
+    for place, (*_, looked_at) in enumerate(columns):
         if len(looked_at):
             cells.asked[place] &= looked_at
-    return cells._replace(text=np.concatenate(texts) if texts else cells.text)
+    return cells

@@ -26,15 +26,15 @@ class Router:
     Args:
         routes: What the events of each log source have.
         nodes: The same, ready to be evaluated.
-        questions: How many there are over the plan.
+        size: How many nodes there are over the plan.
         memory: What is known of values.
     """
 
     def __init__(
-        self, routes: Sequence[Expression], nodes: Sequence[Node], questions: int, memory: Memory
+        self, routes: Sequence[Expression], nodes: Sequence[Node], size: int, memory: Memory
     ) -> None:
         self._nodes = nodes
-        self._questions = questions
+        self._size = size
         names = sorted(frozenset[str]().union(*map(fields, routes)))
         compare = any(isinstance(leaf, Same) for route in routes for leaf in leaves(route))
         self._decided = not compare and not any(map(has_keywords, routes))  # by verdicts of fields alone
@@ -82,7 +82,7 @@ class Router:
     def _selected(self, scope: Scope, rows: np.ndarray) -> np.ndarray:
         """Ask the nodes about some rows, in their order."""
         routed = np.zeros((len(self._nodes), len(rows)), dtype=bool)
-        anything = [scope.batch.num_rows] * self._questions
+        anything = [scope.batch.num_rows] * self._size
         for number, node in enumerate(self._nodes):
             routed[number, np.searchsorted(rows, node.select(scope, anything, rows))] = True
         return routed

@@ -273,9 +273,9 @@ class Scope:
             if asked in self._judged or asked == KEYWORDS or asked in self._misfits.fields:
                 continue
             column = columns.find(self._columns, asked)
-            if column is None or not pa.types.is_string(column.type) or columns.is_empty(column):
-                continue
-            if (copied := copied + column.nbytes) <= _COPIED:
+            if column is None or columns.is_empty(column):
+                self._judged[asked] = []
+            elif pa.types.is_string(column.type) and (copied := copied + column.nbytes) <= _COPIED:
                 found.append((asked, column, self._looked_at.get(asked, _ALL)))
         if found:
             for (asked, *_), one in zip(found, self.memory.of_small(found), strict=True):
@@ -299,7 +299,7 @@ class Scope:
             there = column is not None and not columns.is_empty(column)
             looked_at = [(asked, self._encode(asked, column), rows)] if there else []
             odd = self._misfits.fields.get(asked, [])
-        found = self.memory.of(asked, looked_at)
+        found = self.memory.of(asked, looked_at) if looked_at else []
         if odd and asked == KEYWORDS:
             found.append(self._with(asked, None, odd))
         elif odd:
