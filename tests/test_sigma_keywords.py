@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rms_flows import sigma
 from rms_flows.sigma import keywords as keywords_module
+from rms_flows.sigma import scope
 from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.keywords import Keywords
@@ -16,6 +17,7 @@ from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import Memory
 
 WORD = st.text("aB-k\u212aéÉ", min_size=1, max_size=3)
+NO_ROWS = np.empty(0, dtype=np.intp)
 TEXTS = st.lists(st.none() | st.text("aBbAk-K\u212aéÉ", max_size=12), max_size=6)
 
 
@@ -102,10 +104,33 @@ def test_what_one_log_source_looks_at_is_no_hit_of_another(both_searches):
         assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(0, 0)]
 
 
+def test_of_rules_of_few_events_only_these_are_searched(monkeypatch, both_searches):
+    """Guards against a short keyword of one event in thousands that slows down the search of all the others."""
+    searched = []
+    plain = Keywords.groups_in
+    monkeypatch.setattr(
+        Keywords, "groups_in", lambda *given: searched.append((given[2], len(given[1]))) or plain(*given)
+    )
+    routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
+    pairs = enumerate(zip([keyword("evil"), keyword("od")], routes, strict=True))
+    rules = (Rule(str(i), "t", None, "low", (), "", "f", 1, m, route=r) for i, (m, r) in pairs)
+    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    texts = ["fine od"] * 50 + ["an od", "evil od"] + ["fine"] * 50 + ["evil"]
+    batch = pa.record_batch({"log": ["a"] * 50 + ["b", "b"] + ["a"] * 51, "x": texts, "y": ["-"] * 103})
+    found = plan.match(batch)
+    assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(1, 50), (1, 51), (0, 102)]
+    if scope.SMALL_BATCH == 0:
+        assert {size for wanted, size in searched if wanted == 2} == {
+            len("an odevil od"),
+            len("--"),
+            len("bb"),
+        }
+
+
 def test_a_dictionary_that_comes_again_is_searched_once(monkeypatch):
     keywords = Keywords([(keyword("evil"), None)])
     memory = Memory({}, keywords)
     column = pa.array(["evil", "fine", None]).dictionary_encode()
-    assert memory.keyword_groups("x", column, 1) == 1
+    assert memory.keyword_groups("x", column, 1, 0, NO_ROWS) == 1
     monkeypatch.setattr(Keywords, "groups_in_column", lambda *_: pytest.fail("searched again"))
-    assert memory.keyword_groups("x", column.slice(1), 1) == 1
+    assert memory.keyword_groups("x", column.slice(1), 1, 0, NO_ROWS) == 1

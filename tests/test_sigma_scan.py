@@ -13,6 +13,7 @@ from rms_flows.errors import RuleError
 from rms_flows.sigma import scan, scan_kernel, searcher
 from rms_flows.sigma.expression import Test as Leaf
 from rms_flows.sigma.fold import fold
+from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.literals import Literals
 from rms_flows.sigma.predicate import Network, Number, Present, Regex, Text, TimePart, Wildcards
 from rms_flows.sigma.regex import Patterns, compile_pattern, needed
@@ -105,6 +106,21 @@ def test_arrays_that_begin_and_end_inside_others():
     numbers = scanner.scan(part, np.array([2, 0])).tolist()
     assert [scanner.members(number) for number in numbers] == [[0], [1]]
     assert scanner.scan(pa.array([], pa.string()), np.arange(0)).tolist() == []
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 7, 9, 11, 16])
+@pytest.mark.parametrize(("odd", "plain"), [("\u017f", "s"), ("\u212a", "k")])
+def test_what_folds_to_ascii_is_seen_between_windows_too(size, odd, plain):
+    """Guards against an attacker's Kelvin sign in the bytes that windows of long literals leap over."""
+    for place in range(size):
+        literal = "abcdefghijlmnopqr"[:place] + plain + "tuvwxyzabcdefghij"[: size - place - 1]
+        asked = Leaf("f", Text("contains", literal))
+        befores = [*range(9), *range(scan_kernel.PIECE - size - 2, scan_kernel.PIECE + 2)]
+        texts = pa.array(["." * before + literal.replace(plain, odd) + ".." for before in befores])
+        verdicts, keywords = Verdicts([asked]), Keywords([(Leaf(None, asked.predicate), None)])
+        found = verdicts.of_texts(texts, np.arange(len(texts)))
+        assert verdicts.truth[0, found].all()
+        assert all(keywords.groups_in_column(texts.slice(at, 1), 1) for at in range(len(texts)))
 
 
 def test_room_for_sets_grows_and_old_numbers_stay(monkeypatch):

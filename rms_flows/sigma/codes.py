@@ -38,7 +38,7 @@ def number_nulls(indices: np.ndarray, bits: np.ndarray, offset: int, null: int, 
 
 
 @inlined
-def _word(data: np.ndarray, at: Any) -> Any:
+def word(data: np.ndarray, at: Any) -> Any:
     """Give eight bytes as one number; LLVM makes one load of it."""
     return (
         np.uint64(data[at])
@@ -61,9 +61,9 @@ def hashed(data: np.ndarray, at: Any, size: Any) -> Any:
             value = (value ^ np.uint64(data[at + k])) * _PRIME
         return value
     for k in range(_U[0], size - _U[8], _U[8]):
-        value = (value ^ _word(data, at + k)) * _SPREAD
+        value = (value ^ word(data, at + k)) * _SPREAD
         value ^= value >> _U[32]
-    return (value ^ _word(data, at + size - _U[8])) * _SPREAD
+    return (value ^ word(data, at + size - _U[8])) * _SPREAD
 
 
 @inlined
@@ -75,9 +75,9 @@ def same(data: np.ndarray, one: Any, others: np.ndarray, other: Any, size: Any) 
             k += _U[1]
         return k == size
     for k in range(_U[0], size - _U[8], _U[8]):
-        if _word(data, one + k) != _word(others, other + k):
+        if word(data, one + k) != word(others, other + k):
             return False
-    return _word(data, one + size - _U[8]) == _word(others, other + size - _U[8])
+    return word(data, one + size - _U[8]) == word(others, other + size - _U[8])
 
 
 @compiled

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rms_flows.compiled import compiled
+from rms_flows.sigma.codes import word
 
 STARTS, ENDS, CASED = 1, 2, 4
 """Where a literal has to stand, and whether its case counts: flags."""
@@ -30,7 +31,7 @@ SPREAD = 0x9E3779B1
 _U32, _I64, _U64 = np.uint32, np.int64, np.uint64
 _SPREAD, _EIGHT, _SIXTEEN, _TWENTY_FOUR = (np.uint32(n) for n in (SPREAD, 8, 16, 24))
 _ZERO, _ONE, _TWO, _THREE = (np.uint64(n) for n in range(4))
-_NOT_ASCII = np.uint32(0x80808080)
+_EIGHT_BYTES, _NO_ASCII = np.uint64(8), np.uint64(0x8080808080808080)
 PIECE = 4096
 
 NONE = -1
@@ -45,7 +46,7 @@ class Windows(NamedTuple):
 
     mask: np.uint32  # the bits of four bytes that count
     shift: np.uint32  # leaves of a hash the number of an entry
-    stride: int  # 1: windows begin at every place, 2: at every other
+    stride: int  # 1: windows begin at every place, 2: at every other, up to 8
     table: np.ndarray  # uint8, entry → 1 if there may be a literal
     start: np.ndarray  # int32, where the literals of an entry begin in `listed`; one more than entries
     listed: np.ndarray  # int32, numbers of literals
@@ -123,31 +124,34 @@ def _window(data: np.ndarray, at: Any) -> Any:
 
 
 @compiled
-def _sieve(data: np.ndarray, low: Any, high: Any, windows: Windows, marks: np.ndarray) -> Any:
-    """Write down the places from `low` to `high` where a literal may be; give how many, and if all is ASCII.
+def _is_ascii(data: np.ndarray, low: Any, high: Any) -> Any:
+    """Tell it of every byte, also of those between windows."""
+    piece, every = data[low:high], np.uint8(0)
+    for at in range(len(piece)):
+        every = np.uint8(every | piece[at])
+    return every < np.uint8(0x80)
 
-    What follows `high` may make it seem not to be.
-    """
+
+@compiled
+def _sieve(data: np.ndarray, low: Any, high: Any, windows: Windows, marks: np.ndarray) -> Any:
+    """Write down the places from `low` to `high` where a literal may be; give how many."""
     mask, shift, stride, table = windows.mask, windows.shift, _U64(windows.stride), windows.table
     at = _U64(
         (low + windows.stride - 1) // windows.stride * windows.stride
     )  # unsigned: none counts from the end
     whole = _U64(max(min(high, len(data) - 3), 0))
-    marked, every = _ZERO, _U32(data[low])
+    marked = _ZERO
     while at < whole:
         window = _U32(data[at]) | _U32(data[at + _ONE]) << _EIGHT
         window |= _U32(data[at + _TWO]) << _SIXTEEN | _U32(data[at + _THREE]) << _TWENTY_FOUR
-        every |= window
         marks[marked] = at
         marked += _U64(table[_U32((window & mask) * _SPREAD) >> shift])
         at += stride
     while at < _U64(high):
-        window = _window(data, _I64(at))
-        every |= window
         marks[marked] = at
-        marked += _U64(table[_U32((window & mask) * _SPREAD) >> shift])
+        marked += _U64(table[_U32((_window(data, _I64(at)) & mask) * _SPREAD) >> shift])
         at += stride
-    return _I64(marked), every & _NOT_ASCII == _U32(0)
+    return _I64(marked)
 
 
 @compiled
@@ -167,12 +171,17 @@ def _takes_more(data: np.ndarray, start: Any, end: Any, wide: Any) -> Any:
 
     Two characters fold to ASCII, \u017f and \u212a; any other matters only if there are `wide` literals.
     """
-    before = np.uint8(0)
-    for at in range(_U64(start), _U64(end)):
+    before, at, stop = np.uint8(0), _U64(start), _U64(end)
+    while at < stop:
+        if at + _EIGHT_BYTES <= stop and word(data, at) & _NO_ASCII == _ZERO:
+            before = np.uint8(0)
+            at += _EIGHT_BYTES
+            continue
         byte = data[at]
         if byte >= 0x80 and (wide or (before == 0xC5 and byte == 0xBF) or (before == 0xE2 and byte == 0x84)):
             return True
         before = byte
+        at += _ONE
     return False
 
 
@@ -231,7 +240,7 @@ def scan(
         while at < end:
             if at >= high:
                 high = _ahead(offsets, which, turn, at)
-                marked, ascii_only = _sieve(data, at, high, windows, marks)
+                marked, ascii_only = _sieve(data, at, high, windows, marks), _is_ascii(data, at, high)
                 mark = _I64(0)
             stop = min(end, high)
             if kind == BOTH and not ascii_only:
@@ -294,8 +303,8 @@ def groups_in(
     at, end, found = _I64(0), _I64(len(data)), _ZERO
     while at < end:
         high = min(at + PIECE, end)
-        marked, ascii_only = _sieve(data, at, high, windows, marks)
-        if not ascii_only and _takes_more(data, max(at - 1, 0), high, literals.wide):
+        marked = _sieve(data, at, high, windows, marks)
+        if not _is_ascii(data, at, high) and _takes_more(data, max(at - 1, 0), high, literals.wide):
             return _U64(wanted)
         for mark in range(marked):
             place = marks[mark]

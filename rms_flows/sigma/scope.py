@@ -36,6 +36,9 @@ SMALL_BATCH: Final = 4_096
 _COPIED: Final = 16_000_000
 """Bytes of columns of a small batch, at most, that are copied into one place; others are judged alone."""
 
+_RARE: Final = 16
+"""One in so many rows, at most, is looked at by a rule whose keywords are searched for in these alone."""
+
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
 
@@ -106,10 +109,19 @@ class Memory:
         for verdicts in self.verdicts.values():
             verdicts.begin()
 
-    def keyword_groups(self, name: str, column: pa.Array, wanted: int) -> int:
-        """Give the groups of rules of which a keyword may be true of a text of a column, of those wanted."""
+    def keyword_groups(self, name: str, column: pa.Array, wanted: int, rare: int, few: np.ndarray) -> int:
+        """Give the groups of rules of which a keyword may be true of a text of a column.
+
+        Args:
+            name: Of the column.
+            column: What is searched.
+            wanted: Bits of the groups that are asked for.
+            rare: Those of them that look at a few rows only: their short literals slow down the search.
+            few: These rows, int64.
+        """
         if not pa.types.is_dictionary(column.type):
-            return self.keywords.groups_in_column(column, wanted)
+            often = self.keywords.groups_in_column(column, wanted & ~rare)
+            return often | (self.keywords.groups_in_column(column.take(pa.array(few)), rare) if rare else 0)
         last = self._searched.get(name)
         if last is None or last[1] != wanted or not columns.same_memory(last[0], column.dictionary):
             found = self.keywords.groups_in_column(column, wanted)
@@ -309,15 +321,20 @@ class Scope:
     def _with_keywords(self) -> list[Column]:
         """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""
         masks = self.memory.keywords.rows_of_groups(self.routed)
-        wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
+        size = self.batch.num_rows
+        looking = [np.count_nonzero(rows) if len(rows) else size for rows in masks]
+        wanted = sum(1 << group for group, rows in enumerate(looking) if rows)
         texts = list(columns.text_columns(self._columns)) if wanted else []
         plain = not any(pa.types.is_dictionary(column.type) for _, column in texts)  # others are remembered
-        if plain and self.batch.num_rows <= SMALL_BATCH:
+        if plain and size <= SMALL_BATCH:
             there = self.memory.keywords.may_be_in([column for _, column in texts], wanted)
             texts = texts if there else []
+        rare = [group for group, rows in enumerate(looking) if 0 < _RARE * rows <= size]
+        few = np.flatnonzero(np.any([masks[group] for group in rare], axis=0)) if rare else _EVERY
+        rare_bits = sum(1 << group for group in rare)
         found = []
         for name, column in texts:
-            groups = self.memory.keyword_groups(name, column, wanted)
+            groups = self.memory.keyword_groups(name, column, wanted, rare_bits, few)
             if groups:
                 parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
                 rows = np.any(parts, axis=0) if all(map(len, parts)) else _ALL
