@@ -77,23 +77,16 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """At least one part is true; later parts are asked only about what is left."""
+    """At least one part is true; those that can't be aren't asked."""
 
     parts: tuple[Node, ...]
     number: int
 
     def select(self, scope: Scope, ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
-        left = rows
-        found = []
-        for part in self.parts:
-            if not ceilings[part.number]:
-                continue
-            hit = part.select(scope, ceilings, left)
-            if len(hit):
-                found.append(hit)
-                left = scope.without(scope.all_rows if left is None else left, hit)
-        return np.sort(np.concatenate(found)) if found else scope.all_rows[:0]
+        return scope.union(
+            [part.select(scope, ceilings, rows) for part in self.parts if ceilings[part.number]]
+        )
 
 
 @dataclass(frozen=True, slots=True)

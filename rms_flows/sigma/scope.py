@@ -391,6 +391,17 @@ class Scope:
                 mark(truth[one.verdicts], one.codes, _EVERY if rows is None else rows, marked)
         return marked
 
+    def union(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """Give the rows of all parts, in their order, each once."""
+        found = [rows for rows in parts if len(rows)]
+        if len(found) <= 1:
+            return found[0] if found else self.all_rows[:0]
+        for rows in found:
+            self._mark[rows] = True
+        both = np.flatnonzero(self._mark)
+        self._mark[both] = False
+        return both
+
     def without(self, rows: np.ndarray, gone: np.ndarray) -> np.ndarray:
         """Give those of `rows` that are not among `gone`."""
         self._mark[rows] = True
