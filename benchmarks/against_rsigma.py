@@ -169,7 +169,7 @@ def main() -> None:
     )
     parser.add_argument("--rsigma", default=shutil.which("rsigma"), help="the program (found on the PATH)")
     parser.add_argument("--work", type=Path, help="folder for what is made, kept for the next time")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each side runs (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each side runs, besides once to get ready (3)")
     parser.add_argument("--judge", nargs=3, metavar=("RULES", "EVENTS", "ROUTING"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.judge:
@@ -208,13 +208,15 @@ def table(compared: Sequence[Side], events: int, rounds: int) -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # what is started inherits it
     seconds: dict[str, list[tuple[float, float]]] = {side.name: [] for side in compared}
     last: dict[str, Run] = {}
-    for number in range(rounds):
+    for number in range(rounds + 1):
         for side in compared:
             start = run(_filled(side.command, side.one))
             last[side.name] = run(_filled(side.command, side.all))
-            seconds[side.name].append((start.seconds, last[side.name].seconds))
             rest = last[side.name].seconds - start.seconds
-            print(f"round {number + 1}: {side.name}: {start.seconds:.2f} + {rest:.2f} s", flush=True)
+            counts = "" if number else ", not counted"  # Numba compiles at the first use
+            if number:
+                seconds[side.name].append((start.seconds, last[side.name].seconds))
+            print(f"round {number}{counts}: {side.name}: {start.seconds:.2f} + {rest:.2f} s", flush=True)
     rates = {
         side.name: side.events / statistics.median(whole - start for start, whole in seconds[side.name])
         for side in compared
