@@ -169,7 +169,9 @@ def main() -> None:
     )
     parser.add_argument("--rsigma", default=shutil.which("rsigma"), help="the program (found on the PATH)")
     parser.add_argument("--work", type=Path, help="folder for what is made, kept for the next time")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each side runs, besides once to get ready (3)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="times that each side runs, besides once to get ready (3)"
+    )
     parser.add_argument("--judge", nargs=3, metavar=("RULES", "EVENTS", "ROUTING"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.judge:

@@ -77,7 +77,7 @@ def both_searches(request):
             patch.setattr(scope, "ENOUGH", 0)
         if request.param == "columns":
             patch.setattr(scope, "SMALL_BATCH", 0)
-            patch.setattr(scope, "_RARE", 2)  # half of a few rows
+            patch.setattr(scope, "RARE", 2)  # half of a few rows
         yield
 
 

@@ -1,15 +1,19 @@
 """How many rows a rule can be true of, worked out for all rules at once: as rule by rule, part by part."""
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from test_sigma_plan import EXPRESSION
 
+from rms_flows import sigma
+from rms_flows.sigma import scope
 from rms_flows.sigma.ceilings import Ceilings
+from rms_flows.sigma.expression import Same, conjunction, disjunction
 from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
-from rms_flows.sigma.expression import conjunction, disjunction
 from rms_flows.sigma.node import AllOf, Binder, OneOf
 from rms_flows.sigma.predicate import Text
+from rms_flows.sigma.rules import Rule, RuleSet
 
 RULES = st.lists(st.tuples(EXPRESSION, st.none() | st.integers(0, 1)), min_size=1, max_size=6)
 
@@ -33,6 +37,20 @@ def test_all_at_once_they_are_what_they_are_one_by_one(rules, rows, random):
     all_of_them.raise_up(ceilings, rows)
     assert ceilings[[root.number for root in roots]].tolist() == wanted
     assert all_of_them.alive(ceilings) == [number for number, most in enumerate(wanted) if most]
+
+
+def test_fields_are_compared_only_where_no_other_alternative_is_true(monkeypatch):
+    """Guards against a loop over the values of all rows for the few that it is needed for."""
+    asked = []
+    plain = scope.Scope.pairs
+    monkeypatch.setattr(scope.Scope, "pairs", lambda *given: asked.append(len(given[3])) or plain(*given))
+    same = conjunction([Same("b", "c"), Leaf("d", Text("is", "x"))])
+    meaning = disjunction([same, Leaf("a", Text("is", "x"))])
+    rule = Rule("0", "t", None, "low", (), "", "f", 1, meaning)
+    rows = {"a": ["x"] * 9 + ["y"] * 2, "b": ["1"] * 11, "c": ["1"] * 10 + ["2"], "d": ["x"] * 11}
+    found = sigma.compile(RuleSet((rule,), ())).match(pa.record_batch(rows))
+    assert found.row.tolist() == list(range(10))
+    assert asked == [2]
 
 
 def test_of_parts_one_of_which_is_of_no_row_none_is_asked():

@@ -75,6 +75,48 @@ def test_columns_that_are_searched_at_once_are_small(monkeypatch):
     assert keywords.may_be_in([plain, plain], 1)
 
 
+def test_of_a_slice_of_lists_no_more_is_copied_than_it_has(monkeypatch):
+    """Guards against all lists of an archive searched for each batch of them."""
+    keywords = Keywords([(keyword("evil"), None)])
+    lists = pa.array([["evil"] * 9, ["fine"], ["evil"] * 9]).slice(1, 1)
+    assert not keywords.may_be_in([pa.array(["calc.exe"]), lists], 1)
+    assert keywords.groups_in_column(lists, 1) == 0
+
+
+def test_what_is_got_ready_does_not_change_with_each_batch(monkeypatch):
+    """Guards against tables made anew whenever another log source has one row in sixteen."""
+    made = []
+    plain = keywords_module.Scanner
+    monkeypatch.setattr(
+        keywords_module, "Scanner", lambda *given, **named: made.append(1) or plain(*given, **named)
+    )
+    monkeypatch.setattr(scope, "SMALL_BATCH", 0)
+    names = "abcdefgh"
+    rules = (
+        Rule(
+            name,
+            "t",
+            None,
+            "low",
+            (),
+            "",
+            "f",
+            1,
+            keyword(f"{name}{name}"),
+            route=Leaf("log", Text("is", name)),
+        )
+        for name in names
+    )
+    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    for turn in range(8):
+        logs = [name for place, name in enumerate(names) for _ in range(1 + 40 * (place == turn))]
+        batch = pa.record_batch(
+            {"log": logs + ["z"] * 20, "x": [f"{one}{one}" for one in logs] + ["zz"] * 20}
+        )
+        assert len(plan.match(batch)) == len(logs)
+    assert len(made) <= 3
+
+
 @pytest.mark.parametrize("predicate", [Regex("a+"), Present(), Text("is", ""), Wildcards(r"(?s)\A.\z", "")])
 def test_what_needs_no_literal_may_be_anywhere(predicate):
     keywords = Keywords([(Leaf(None, predicate), 0), (keyword("x"), 1)])
@@ -112,16 +154,16 @@ def test_of_rules_of_few_events_only_these_are_searched(monkeypatch, both_search
         Keywords, "groups_in", lambda *given: searched.append((given[2], len(given[1]))) or plain(*given)
     )
     routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
-    pairs = enumerate(zip([keyword("evil"), keyword("od")], routes, strict=True))
+    pairs = enumerate(zip([keyword("evil deed"), keyword("od")], routes, strict=True))
     rules = (Rule(str(i), "t", None, "low", (), "", "f", 1, m, route=r) for i, (m, r) in pairs)
     plan = sigma.compile(RuleSet(tuple(rules), ()))
-    texts = ["fine od"] * 50 + ["an od", "evil od"] + ["fine"] * 50 + ["evil"]
+    texts = ["fine od"] * 50 + ["an od", "evil deed od"] + ["fine"] * 50 + ["evil deed"]
     batch = pa.record_batch({"log": ["a"] * 50 + ["b", "b"] + ["a"] * 51, "x": texts, "y": ["-"] * 103})
     found = plan.match(batch)
     assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(1, 50), (1, 51), (0, 102)]
     if scope.SMALL_BATCH == 0:
         assert {size for wanted, size in searched if wanted == 2} == {
-            len("an odevil od"),
+            len("an odevil deed od"),
             len("--"),
             len("bb"),
         }

@@ -47,10 +47,11 @@ class Ceilings:
         ]
 
     def raise_up(self, ceilings: np.ndarray, rows: int) -> None:
-        """Work out the ceilings of all nodes that have parts.
+        """Work out the ceilings of what is true if all parts are, or one is.
 
         Args:
-            ceilings: int64, shape (nodes,): how many rows each is true of, at most; of those with parts any.
+            ceilings: int64, shape (nodes,): how many rows each is true of, at most. Of `AllOf` and `OneOf`
+                that have parts it may be any number; of `Opposite` and `Alike` it is all rows.
             rows: Of the batch.
         """
         np.minimum(ceilings, rows, out=ceilings)

@@ -22,8 +22,11 @@ _KEPT: Final = 64
 _SAMPLE: Final = 65_536
 """Bytes that show what texts are like."""
 
-_TOGETHER: Final = 4_000_000
-"""Bytes of all columns, at most, that are copied to be searched at once."""
+_TOGETHER: Final = 8_000_000
+"""Bytes of all columns, those of offsets too, at most, that are copied to be searched at once."""
+
+_SHORT: Final = 8
+"""Bytes of a literal that let windows leap over others; shorter ones make the search several times slower."""
 
 _NO_BYTES: Final = np.empty(0, dtype=np.uint8)
 
@@ -58,6 +61,11 @@ class Keywords:
                     self._always |= 1 << group
                 else:
                     self._literals[needed] = self._literals.get(needed, 0) | 1 << group
+        self.short = 0
+        """Bits of the groups that have short literals."""
+        for literal, bits in self._literals.items():
+            if len(literal.text) < _SHORT:
+                self.short |= bits
         for route, group in groups.items():
             if group == len(self._routes):
                 self._routes.append(set())
@@ -129,7 +137,7 @@ class Keywords:
 def _texts(column: pa.Array) -> np.ndarray:
     """Give the texts of a column, one after the other, shape (bytes,), uint8."""
     while not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        column = column.dictionary if pa.types.is_dictionary(column.type) else column.values
+        column = column.dictionary if pa.types.is_dictionary(column.type) else column.flatten()
     _, ends, data = column.buffers()
     if not len(column) or data is None:
         return _NO_BYTES

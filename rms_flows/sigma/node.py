@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from rms_flows.sigma.expression import And, Expression, Not, Or, Same, Test, conjunction, disjunction
+from rms_flows.sigma.expression import And, Expression, Not, Or, Same, Test, conjunction, disjunction, leaves
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.scope import KEYWORDS, Scope
 from rms_flows.sigma.tester import number
@@ -77,16 +77,21 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """At least one part is true; those that can't be aren't asked."""
+    """At least one part is true; those that compare fields are asked only about what is left."""
 
     parts: tuple[Node, ...]
     number: int
+    plain: int
+    """Parts that don't compare fields; they come first."""
 
     def select(self, scope: Scope, ceilings: Ceilings, rows: np.ndarray | None) -> np.ndarray:
         """Give those of `rows` of which it is true."""
-        return scope.union(
-            [part.select(scope, ceilings, rows) for part in self.parts if ceilings[part.number]]
-        )
+        plain, others = self.parts[: self.plain], self.parts[self.plain :]
+        found = scope.union([part.select(scope, ceilings, rows) for part in plain if ceilings[part.number]])
+        for part in others:
+            left = scope.without(scope.all_rows if rows is None else rows, found)
+            found = scope.union([found, part.select(scope, ceilings, left)])
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,9 @@ class Binder:
             case And(parts):
                 return AllOf(tuple(self.bind(part) for part in _grouped(parts, conjunction)), self._next())
             case Or(parts):
-                return OneOf(tuple(self.bind(part) for part in _grouped(parts, disjunction)), self._next())
+                grouped = sorted(_grouped(parts, disjunction), key=_compares)
+                plain = sum(not _compares(part) for part in grouped)
+                return OneOf(tuple(self.bind(part) for part in grouped), self._next(), plain)
             case Not(part):
                 return Opposite(self.bind(part), self._next())
             case Same():
@@ -183,6 +190,11 @@ class Binder:
     def _next(self) -> int:
         self.size += 1
         return self.size - 1
+
+
+def _compares(node: Expression) -> bool:
+    """Tell whether fields are compared, which takes a loop over pairs of values."""
+    return any(isinstance(leaf, Same) for leaf in leaves(node))
 
 
 def _only_field(node: Expression) -> str | None:

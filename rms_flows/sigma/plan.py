@@ -71,9 +71,9 @@ class Plan:
         verdicts = {asked: Verdicts(list(known)) for asked, known in binder.questions.items()}
         self._memory = Memory(verdicts, keywords)
         self._asks = _asks(binder.asks)
-        self._absent = np.ones(binder.size, dtype=np.int64)
+        self._most = np.ones(binder.size, dtype=np.int64)  # rows, of one: of an event without fields
         for asked, places in self._asks.items():
-            self._absent[places] = verdicts[asked].truth[:, ABSENT]
+            self._most[places] = verdicts[asked].truth[:, ABSENT]
         self._routed = np.array([one.number for one in binder.routed], dtype=np.intp)
         self._sources = np.array([one.route for one in binder.routed], dtype=np.intp)
         self._ceilings = Ceilings(self._nodes)
@@ -137,7 +137,7 @@ class Plan:
 
     def _counts(self, scope: Scope, routed: np.ndarray) -> np.ndarray:
         """Rows that each question and each log source is true of, at most; of other nodes it may be all."""
-        counts: np.ndarray = self._absent * scope.batch.num_rows
+        counts: np.ndarray = self._most * scope.batch.num_rows
         counts[self._routed] = routed.sum(axis=1)[self._sources]
         for asked, numbers in self._asks.items():
             found = scope.counts(asked)

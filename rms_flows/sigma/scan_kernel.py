@@ -1,6 +1,7 @@
 """The inner loop of detection, compiled by Numba: many texts, many literals → which ones each text has.
 
-A text is looked at through windows of three or four bytes, at every place or every other. What stands in a
+A text is looked at through windows of three or four bytes, at every place or, where literals are long, up to
+eight bytes apart: what lies between two is not seen. What stands in a
 window is hashed to a place in a table that says whether a literal may be there; only then are literals
 compared (the idea of Wu and Manber, "A Fast Algorithm for Multi-Pattern Searching", 1994, without its jumps,
 which short literals forbid). The first loop has no branches and takes a processor about a cycle a window.

@@ -36,8 +36,8 @@ SMALL_BATCH: Final = 4_096
 _COPIED: Final = 16_000_000
 """Bytes of columns of a small batch, at most, that are copied into one place; others are judged alone."""
 
-_RARE: Final = 16
-"""One in so many rows, at most, is looked at by a rule whose keywords are searched for in these alone."""
+RARE: Final = 16
+"""One in so many rows, at most, is looked at by rules whose short keywords are searched for there alone."""
 
 _A_VALUE: Final = 256
 """Bytes that a value counts for, besides its text."""
@@ -116,7 +116,8 @@ class Memory:
             name: Of the column.
             column: What is searched.
             wanted: Bits of the groups that are asked for.
-            rare: Those of them that look at a few rows only: their short literals slow down the search.
+            rare: Those of them that have short literals, if their rules look at a few rows only; these rows
+                are searched for them, of a dictionary all texts.
             few: These rows, int64.
         """
         if not pa.types.is_dictionary(column.type):
@@ -322,24 +323,34 @@ class Scope:
         """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""
         masks = self.memory.keywords.rows_of_groups(self.routed)
         size = self.batch.num_rows
-        looking = [np.count_nonzero(rows) if len(rows) else size for rows in masks]
-        wanted = sum(1 << group for group, rows in enumerate(looking) if rows)
+        wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
         texts = list(columns.text_columns(self._columns)) if wanted else []
         plain = not any(pa.types.is_dictionary(column.type) for _, column in texts)  # others are remembered
         if plain and size <= SMALL_BATCH:
             there = self.memory.keywords.may_be_in([column for _, column in texts], wanted)
             texts = texts if there else []
-        rare = [group for group, rows in enumerate(looking) if 0 < _RARE * rows <= size]
-        few = np.flatnonzero(np.any([masks[group] for group in rare], axis=0)) if rare else _EVERY
-        rare_bits = sum(1 << group for group in rare)
+        rare, few = self._rare(masks, wanted)
         found = []
         for name, column in texts:
-            groups = self.memory.keyword_groups(name, column, wanted, rare_bits, few)
+            groups = self.memory.keyword_groups(name, column, wanted, rare, few)
             if groups:
                 parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
                 rows = np.any(parts, axis=0) if all(map(len, parts)) else _ALL
                 found.append((name, self._encode(name, column), rows))
         return found
+
+    def _rare(self, masks: Sequence[np.ndarray], wanted: int) -> tuple[int, np.ndarray]:
+        """Give the wanted groups with short literals, and the rows that they look at; none if these are many.
+
+        All such groups or none, lest each batch has another choice of groups to get ready for.
+        """
+        rare = wanted & self.memory.keywords.short
+        looking = [rows for group, rows in enumerate(masks) if rare >> group & 1]
+        if looking and all(map(len, looking)):
+            few = np.flatnonzero(np.any(looking, axis=0))
+            if RARE * len(few) <= self.batch.num_rows:
+                return rare, few
+        return 0, _EVERY
 
     def _with(self, asked: str, column: Judged | None, odd: Sequence[tuple[int, Value]]) -> Judged:
         """Put values in the place of those that rows have: each row becomes a value of its own."""
