@@ -5,6 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from test_sigma_plan import EXPRESSION
+from test_sigma_plan import rules as made_of
 
 from rms_flows import sigma
 from rms_flows.sigma import scope
@@ -13,7 +14,6 @@ from rms_flows.sigma.expression import Same, conjunction, disjunction
 from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test for its own
 from rms_flows.sigma.node import AllOf, Binder, OneOf
 from rms_flows.sigma.predicate import Text
-from rms_flows.sigma.rules import Rule, RuleSet
 
 RULES = st.lists(st.tuples(EXPRESSION, st.none() | st.integers(0, 1)), min_size=1, max_size=6)
 
@@ -46,9 +46,8 @@ def test_fields_are_compared_only_where_no_other_alternative_is_true(monkeypatch
     monkeypatch.setattr(scope.Scope, "pairs", lambda *given: asked.append(len(given[3])) or plain(*given))
     same = conjunction([Same("b", "c"), Leaf("d", Text("is", "x"))])
     meaning = disjunction([same, Leaf("a", Text("is", "x"))])
-    rule = Rule("0", "t", None, "low", (), "", "f", 1, meaning)
     rows = {"a": ["x"] * 9 + ["y"] * 2, "b": ["1"] * 11, "c": ["1"] * 10 + ["2"], "d": ["x"] * 11}
-    found = sigma.compile(RuleSet((rule,), ())).match(pa.record_batch(rows))
+    found = sigma.compile(made_of(meaning)).match(pa.record_batch(rows))
     assert found.row.tolist() == list(range(10))
     assert asked == [2]
 

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_sigma_plan import rules
 
 from rms_flows import sigma
 from rms_flows.sigma import keywords as keywords_module
@@ -13,7 +14,6 @@ from rms_flows.sigma.expression import Test as Leaf  # pytest would take a Test 
 from rms_flows.sigma.fold import fold
 from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.predicate import Present, Regex, Text, Wildcards
-from rms_flows.sigma.rules import Rule, RuleSet
 from rms_flows.sigma.scope import Memory
 
 WORD = st.text("aB-k\u212aéÉ", min_size=1, max_size=3)
@@ -75,7 +75,7 @@ def test_columns_that_are_searched_at_once_are_small(monkeypatch):
     assert keywords.may_be_in([plain, plain], 1)
 
 
-def test_of_a_slice_of_lists_no_more_is_copied_than_it_has(monkeypatch):
+def test_of_a_slice_of_lists_no_more_is_copied_than_it_has():
     """Guards against all lists of an archive searched for each batch of them."""
     keywords = Keywords([(keyword("evil"), None)])
     lists = pa.array([["evil"] * 9, ["fine"], ["evil"] * 9]).slice(1, 1)
@@ -92,22 +92,8 @@ def test_what_is_got_ready_does_not_change_with_each_batch(monkeypatch):
     )
     monkeypatch.setattr(scope, "SMALL_BATCH", 0)
     names = "abcdefgh"
-    rules = (
-        Rule(
-            name,
-            "t",
-            None,
-            "low",
-            (),
-            "",
-            "f",
-            1,
-            keyword(f"{name}{name}"),
-            route=Leaf("log", Text("is", name)),
-        )
-        for name in names
-    )
-    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    routes = [Leaf("log", Text("is", name)) for name in names]
+    plan = sigma.compile(rules(*(keyword(f"{name}{name}") for name in names), routes=routes))
     for turn in range(8):
         logs = [name for place, name in enumerate(names) for _ in range(1 + 40 * (place == turn))]
         batch = pa.record_batch(
@@ -136,10 +122,7 @@ def test_rules_of_more_log_sources_than_there_are_groups_share_them():
 def test_what_one_log_source_looks_at_is_no_hit_of_another(both_searches):
     """Only rows of a log source whose keyword is there are judged; the rest has no keyword, be it known or not."""
     routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
-    meanings = [keyword("evil"), keyword("odd")]
-    pairs = enumerate(zip(meanings, routes, strict=True))
-    rules = (Rule(str(i), "t", None, "low", (), "", "f", 1, m, route=r) for i, (m, r) in pairs)
-    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    plan = sigma.compile(rules(keyword("evil"), keyword("odd"), routes=routes))
     batch = pa.record_batch({"log": ["a", "b", "a", "b"], "x": ["evil", "fine", "odd", "evil"]})
     for _ in range(2):
         found = plan.match(batch)
@@ -154,9 +137,7 @@ def test_of_rules_of_few_events_only_these_are_searched(monkeypatch, both_search
         Keywords, "groups_in", lambda *given: searched.append((given[2], len(given[1]))) or plain(*given)
     )
     routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
-    pairs = enumerate(zip([keyword("evil deed"), keyword("od")], routes, strict=True))
-    rules = (Rule(str(i), "t", None, "low", (), "", "f", 1, m, route=r) for i, (m, r) in pairs)
-    plan = sigma.compile(RuleSet(tuple(rules), ()))
+    plan = sigma.compile(rules(keyword("evil deed"), keyword("od"), routes=routes))
     texts = ["fine od"] * 50 + ["an od", "evil deed od"] + ["fine"] * 50 + ["evil deed"]
     batch = pa.record_batch({"log": ["a"] * 50 + ["b", "b"] + ["a"] * 51, "x": texts, "y": ["-"] * 103})
     found = plan.match(batch)

@@ -49,6 +49,8 @@ class Keywords:
         self._routes: list[set[int | None]] = []
         self._literals: dict[Literal, int] = {}
         self._always = 0
+        self.short = 0
+        """Bits of the groups that have short literals."""
         self._searchers: dict[int, tuple[Scanner, np.ndarray]] = {}
         groups: dict[int | None, int] = {}
         for detection, route in rules:
@@ -61,11 +63,8 @@ class Keywords:
                     self._always |= 1 << group
                 else:
                     self._literals[needed] = self._literals.get(needed, 0) | 1 << group
-        self.short = 0
-        """Bits of the groups that have short literals."""
-        for literal, bits in self._literals.items():
-            if len(literal.text) < _SHORT:
-                self.short |= bits
+                    if len(needed.text) < _SHORT:
+                        self.short |= 1 << group
         for route, group in groups.items():
             if group == len(self._routes):
                 self._routes.append(set())

@@ -89,6 +89,8 @@ class OneOf:
         plain, others = self.parts[: self.plain], self.parts[self.plain :]
         found = scope.union([part.select(scope, ceilings, rows) for part in plain if ceilings[part.number]])
         for part in others:
+            if not ceilings[part.number]:
+                continue
             left = scope.without(scope.all_rows if rows is None else rows, found)
             found = scope.union([found, part.select(scope, ceilings, left)])
         return found
@@ -162,9 +164,12 @@ class Binder:
             case And(parts):
                 return AllOf(tuple(self.bind(part) for part in _grouped(parts, conjunction)), self._next())
             case Or(parts):
-                grouped = sorted(_grouped(parts, disjunction), key=_compares)
-                plain = sum(not _compares(part) for part in grouped)
-                return OneOf(tuple(self.bind(part) for part in grouped), self._next(), plain)
+                plain: list[Expression] = []
+                comparing: list[Expression] = []
+                for part in _grouped(parts, disjunction):
+                    (comparing if _compares(part) else plain).append(part)
+                bound = tuple(self.bind(part) for part in (*plain, *comparing))
+                return OneOf(bound, self._next(), len(plain))
             case Not(part):
                 return Opposite(self.bind(part), self._next())
             case Same():

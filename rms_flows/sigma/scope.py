@@ -329,6 +329,8 @@ class Scope:
         if plain and size <= SMALL_BATCH:
             there = self.memory.keywords.may_be_in([column for _, column in texts], wanted)
             texts = texts if there else []
+        if not texts:
+            return []
         rare, few = self._rare(masks, wanted)
         found = []
         for name, column in texts:
