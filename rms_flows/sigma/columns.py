@@ -192,10 +192,20 @@ def is_empty(column: pa.Array) -> bool:
 
 
 def text_columns(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, pa.Array]]:
-    """Give the columns that keywords look at: all text of the event, but none of the envelope."""
+    """Give the columns that keywords look at: all text of the event, but none of the envelope.
+
+    Each has a name of its own; what is in a structure and hidden by a column of its name has none of a field.
+    """
+    taken = set(columns)
     for name, column in columns.items():
-        if name not in ENVELOPE and name not in OPTIONAL_ENVELOPE:
-            yield from _leaves(name, column)
+        if name in ENVELOPE or name in OPTIONAL_ENVELOPE:
+            continue
+        for leaf, texts in _leaves(name, column):
+            own = leaf
+            while own != name and own in taken:
+                own += "'"
+            taken.add(own)
+            yield own, texts
 
 
 def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:

@@ -21,6 +21,7 @@ from rms_flows.sigma.rules import Rule
 from rms_flows.sigma.scope import Memory, Scope
 from rms_flows.sigma.tester import Tester
 from rms_flows.sigma.tree import Branch, Join, tree, written
+from rms_flows.sigma.verdicts import Value
 
 FEW = 3
 """Reasons that a summary names."""
@@ -125,20 +126,25 @@ class _Event:
     def of(self, field: str) -> tuple[str, ...]:
         """Give the values of a field; none where it is absent."""
         (value,) = self._scope.values(field, np.zeros(1, dtype=np.intp))
-        return () if value is None else (value,) if isinstance(value, str) else value
+        return _single(value)
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Give all that keywords look at, with the field that it stands in."""
-        for name, _ in columns.text_columns(columns.by_name(self.batch)):
-            yield from ((name, text) for text in self.of(name))
+        for name, column in columns.text_columns(columns.by_name(self.batch)):
+            yield from ((name, text) for text in _single(columns.texts(column)[0]))
         for _, value in columns.Misfits(self.batch).texts:
-            yield from (("", text) for text in ([value] if isinstance(value, str) else value))
+            yield from (("", text) for text in _single(value))
 
     def absent(self, field: str) -> Evidence:
         """Say that a field isn't there, and which one may have been meant."""
         there = [name for name in self.batch.schema.names if name.lower() == field.lower() and name != field]
         note = f"the event has {there[0]}: the case of names counts" if there else None
         return Evidence(field, note=note)
+
+
+def _single(value: Value | None) -> tuple[str, ...]:
+    """Give the texts of a value; none where it is absent."""
+    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def _judge(branch: Branch, event: _Event) -> Judged:

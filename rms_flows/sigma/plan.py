@@ -158,11 +158,15 @@ def _with_parents(names: frozenset[str]) -> frozenset[str]:
 
 
 def _asks(asks: Iterable[Ask]) -> dict[str, np.ndarray]:
-    """Numbers over the plan of each field's questions, in their order in the field."""
+    """Numbers over the plan of each field's questions, in their order in the field; keywords come first.
+
+    Where they are looked for, what their columns are asked themselves is found, too.
+    """
     grouped: dict[str, list[int]] = {}
     for ask in asks:
         grouped.setdefault(ask.asked, []).append(ask.number)
-    return {asked: np.array(numbers) for asked, numbers in grouped.items()}
+    ordered = sorted(grouped.items(), key=lambda one: one[0] != KEYWORDS)
+    return {asked: np.array(numbers) for asked, numbers in ordered}
 
 
 def _askers(

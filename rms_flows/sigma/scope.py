@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rms_flows.sigma import columns
+from rms_flows.sigma.both import Both
 from rms_flows.sigma.codes import mark, tally
 from rms_flows.sigma.keywords import Keywords
 from rms_flows.sigma.recall import Recall
@@ -102,12 +103,15 @@ class Memory:
         self._searched: dict[str, tuple[pa.Array, int, int]] = {}
         self._last: dict[tuple[str, str], _Known] = {}
         self._recall = Recall(verdicts)
+        self._both: dict[str, Both] = {}
         self._left = {asked: ENOUGH * (_BEGINNING + one.predicates) for asked, one in verdicts.items()}
 
     def begin(self) -> None:
         """Get ready for the next batch."""
         for verdicts in self.verdicts.values():
             verdicts.begin()
+        for both in self._both.values():
+            both.begin()
 
     def keyword_groups(self, name: str, column: pa.Array, wanted: int, rare: int, few: np.ndarray) -> int:
         """Give the groups of rules of which a keyword may be true of a text of a column.
@@ -163,6 +167,26 @@ class Memory:
                 if not one.is_absent()
             ]
         return found
+
+    def of_both(self, asked: str, encoded: columns.Encoded) -> tuple[Judged, Judged] | None:
+        """Judge a column by what its field and what keywords ask at once; None where that doesn't pay."""
+        one, keywords, texts = self.verdicts.get(asked), self.verdicts[KEYWORDS], encoded.values
+        if one is None or encoded.again or not pa.types.is_string(texts.type):
+            return None
+        if texts.nbytes < ENOUGH * (_BEGINNING + one.predicates + keywords.predicates):
+            return None
+        rows_of = np.zeros(len(texts) + 1, dtype=np.int64)
+        tally(encoded.codes, _ALL, rows_of)
+        which = np.flatnonzero(rows_of[:-1])
+        both = self._both.get(asked)
+        if both is None:
+            both = self._both[asked] = Both(one, keywords)
+        found = []
+        for some in both.of_texts(texts, which):
+            verdicts = np.full(len(rows_of), ABSENT, dtype=np.intp)
+            verdicts[which] = some
+            found.append(Judged(verdicts, encoded.codes, rows_of))
+        return found[0], found[1]
 
     def _known(self, asked: str, column: str, encoded: columns.Encoded) -> _Known:
         generation, values = self.verdicts[asked].generation, encoded.values
@@ -305,19 +329,37 @@ class Scope:
         return found
 
     def _judge(self, asked: str, rows: np.ndarray) -> list[Judged]:
+        found: list[Judged] = []
         if asked == KEYWORDS:
             looked_at, odd = self._with_keywords(), self._misfits.texts
+            looked_at, found = self._judge_both(looked_at)
         else:
             column = columns.find(self._columns, asked)
             there = column is not None and not columns.is_empty(column)
             looked_at = [(asked, self._encode(asked, column), rows)] if there else []
             odd = self._misfits.fields.get(asked, [])
-        found = self.memory.of(asked, looked_at) if looked_at else []
+        found += self.memory.of(asked, looked_at) if looked_at else []
         if odd and asked == KEYWORDS:
             found.append(self._with(asked, None, odd))
         elif odd:
             found = [self._with(asked, found[0] if found else None, odd)]
         return found
+
+    def _judge_both(self, looked_at: Sequence[Column]) -> tuple[list[Column], list[Judged]]:
+        """Judge columns that rules name, too, by both at once; give those left, and what was found."""
+        left, found = [], []
+        for name, encoded, rows in looked_at:
+            everywhere = not len(rows) and not len(self._looked_at.get(name, _ALL))
+            both = None
+            if everywhere and name not in self._judged and name not in self._misfits.fields:
+                both = self.memory.of_both(name, encoded)
+            if both is None:
+                left.append((name, encoded, rows))
+                continue
+            self._judged[name] = [both[0]]
+            if not both[1].is_absent():
+                found.append(both[1])
+        return left, found
 
     def _with_keywords(self) -> list[Column]:
         """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""

@@ -7,7 +7,7 @@ is one gather.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -99,7 +99,8 @@ class Verdicts:
     def __init__(self, questions: Sequence[Expression]) -> None:
         tests = (leaf for question in questions for leaf in leaves(question))
         distinct = dict.fromkeys(leaf.predicate for leaf in tests if isinstance(leaf, Test))
-        self._index = {predicate: i for i, predicate in enumerate(distinct)}
+        self.index = {predicate: i for i, predicate in enumerate(distinct)}
+        """The number of each predicate."""
         self._tester = Tester(list(distinct))
         self.questions = len(questions)
         self.predicates = len(distinct)
@@ -107,8 +108,8 @@ class Verdicts:
         for number, question in enumerate(questions):
             for leaf in leaves(question):
                 if isinstance(leaf, Test):
-                    self._touched[self._index[leaf.predicate]].append(number)
-        self._questions = [_question(question, self._index) for question in questions]
+                    self._touched[self.index[leaf.predicate]].append(number)
+        self._questions = [_question(question, self.index) for question in questions]
         self._default = np.array([q.holds(frozenset()) for q in self._questions], dtype=bool)
         self._searcher: Searcher | None = None
         self.generation = -1
@@ -139,6 +140,11 @@ class Verdicts:
     def __len__(self) -> int:
         """Count the verdicts."""
         return len(self._numbers)
+
+    @property
+    def known(self) -> Iterable[frozenset[int]]:
+        """The predicates that are true by each verdict, in the order of their numbers."""
+        return self._numbers.keys()
 
     @property
     def truth(self) -> np.ndarray:
@@ -177,7 +183,7 @@ class Verdicts:
         groups = self._searcher.sort(values, which)
         new = self._searcher.groups[len(self._of_group) - 1 :]
         if new:
-            numbers = [_OPEN if group.open else self._of_hits(group.hits) for group in new]
+            numbers = [_OPEN if group.open else self.of_hits(group.hits) for group in new]
             self._of_group = np.array([*self._of_group[:-1], *numbers, _OPEN])  # NONE is the last
         verdicts: np.ndarray = self._of_group[groups]
         left = np.flatnonzero(verdicts == _OPEN)
@@ -212,7 +218,7 @@ class Verdicts:
         return verdict
 
     def _keep(self, value: Value, hits: frozenset[int]) -> int:
-        verdict = self._of_hits(hits)
+        verdict = self.of_hits(hits)
         self._remember(value, verdict)
         return verdict
 
@@ -223,7 +229,8 @@ class Verdicts:
             self._old, self._young, self._size = self._young, {}, 0
         self._young[value] = verdict
 
-    def _of_hits(self, hits: frozenset[int]) -> int:
+    def of_hits(self, hits: frozenset[int]) -> int:
+        """Give the verdict of what exactly these predicates are true of."""
         number = self._numbers.get(hits)
         return self._number(hits) if number is None else number
 
