@@ -52,34 +52,49 @@ def test_most_columns_are_left_out():
     assert keywords.groups_in_column(pa.array([None], pa.string()), 3) == 0
 
 
-@given(
-    st.lists(st.tuples(WORD, st.booleans(), st.sampled_from([None, 0, 1])), max_size=6),
-    st.lists(TEXTS, max_size=4),
-    st.integers(0, 7),
-)
-def test_columns_that_are_searched_at_once_have_what_each_has(asked, columns, wanted):
-    keywords = Keywords((keyword(word, cased=cased), route) for word, cased, route in asked)
-    columns = [pa.array(texts, pa.string()) for texts in columns]
-    if any(keywords.groups_in_column(column, wanted) for column in columns):
-        assert keywords.may_be_in(columns, wanted)
+@pytest.fixture
+def searched(monkeypatch):
+    """List what is searched: the groups that are asked for, and bytes."""
+    found = []
+    plain = Keywords.groups_in
+    monkeypatch.setattr(
+        Keywords, "groups_in", lambda *given: found.append((given[2], len(given[1]))) or plain(*given)
+    )
+    return found
 
 
-def test_columns_that_are_searched_at_once_are_small(monkeypatch):
-    keywords = Keywords([(keyword("evil"), None)])
-    plain, evil = pa.array(["calc.exe"]), pa.array([["no"], ["evil"]])
-    assert not keywords.may_be_in([plain, plain], 1)
-    assert keywords.may_be_in([plain, evil], 1)
-    assert not keywords.may_be_in([], 1)
-    assert not keywords.may_be_in([plain, evil], 0)
-    monkeypatch.setattr(keywords_module, "_TOGETHER", 8)
-    assert keywords.may_be_in([plain, plain], 1)
+@pytest.mark.parametrize("small", [0, 4_096])
+def test_columns_without_keywords_are_searched_at_once(monkeypatch, searched, small):
+    """Guards against two searches for each of hundreds of columns of which none has anything."""
+    monkeypatch.setattr(scope, "SMALL_BATCH", small)
+    monkeypatch.setattr(scope, "_COPIED", 600)
+    plan = sigma.compile(rules(keyword("evil")))
+    columns = {f"f{n}": pa.array(["fine", None, "good"]) for n in range(40)}
+    assert len(plan.match(pa.record_batch(columns))) == 0
+    together = -(-40 // (600 // columns["f0"].nbytes))
+    assert len(searched) == together
+    assert sum(size for _, size in searched) == 40 * len("finegood")
+    searched.clear()
+    found = plan.match(pa.record_batch(columns | {"f7": pa.array(["fine", "no EVIL", None])}))
+    assert found.row.tolist() == [1]
+    alone = 600 // columns["f0"].nbytes
+    assert len(searched) <= together + alone + 1, "those apart from it are left out at once"
+
+
+def test_large_columns_are_not_copied_to_be_searched(monkeypatch, searched):
+    monkeypatch.setattr(scope, "SMALL_BATCH", 0)
+    monkeypatch.setattr(scope, "_LITTLE", 20)
+    plan = sigma.compile(rules(keyword("evil")))
+    large = pa.array(["x" * 50, "fine"])
+    batch = pa.record_batch({"a": ["fine", ""], "b": large, "c": ["", "good"]})
+    assert len(plan.match(batch)) == 0
+    assert sorted(size for _, size in searched) == [8, 54]
 
 
 def test_of_a_slice_of_lists_no_more_is_copied_than_it_has():
     """Guards against all lists of an archive searched for each batch of them."""
     keywords = Keywords([(keyword("evil"), None)])
     lists = pa.array([["evil"] * 9, ["fine"], ["evil"] * 9]).slice(1, 1)
-    assert not keywords.may_be_in([pa.array(["calc.exe"]), lists], 1)
     assert keywords.groups_in_column(lists, 1) == 0
 
 
@@ -129,13 +144,8 @@ def test_what_one_log_source_looks_at_is_no_hit_of_another(both_searches):
         assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(0, 0)]
 
 
-def test_of_rules_of_few_events_only_these_are_searched(monkeypatch, both_searches):
+def test_of_rules_of_few_events_only_these_are_searched(searched, both_searches):
     """Guards against a short keyword of one event in thousands that slows down the search of all the others."""
-    searched = []
-    plain = Keywords.groups_in
-    monkeypatch.setattr(
-        Keywords, "groups_in", lambda *given: searched.append((given[2], len(given[1]))) or plain(*given)
-    )
     routes = [Leaf("log", Text("is", "a")), Leaf("log", Text("is", "b"))]
     plan = sigma.compile(rules(keyword("evil deed"), keyword("od"), routes=routes))
     texts = ["fine od"] * 50 + ["an od", "evil deed od"] + ["fine"] * 50 + ["evil deed"]
@@ -144,6 +154,7 @@ def test_of_rules_of_few_events_only_these_are_searched(monkeypatch, both_search
     assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(1, 50), (1, 51), (0, 102)]
     if scope.SMALL_BATCH == 0:
         assert {size for wanted, size in searched if wanted == 2} == {
+            len("an odevil deed od--bb"),  # all columns at once, then each
             len("an odevil deed od"),
             len("--"),
             len("bb"),

@@ -51,7 +51,14 @@ class Records(Sequence[bytes]):
         parts = list(records)
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 1) - 1
         starts = np.concatenate([[0], ends[:-1] + 1]) if parts else ends
-        return cls(np.frombuffer(b"\n".join([*parts, PADDING]), np.uint8), starts, ends)
+        size = int(ends[-1]) + 1 if parts else 0
+        data = np.empty(size + len(PADDING), np.uint8)  # in large pages, unlike what `join` gives
+        data[size:] = 0
+        room = memoryview(data)  # type: ignore[arg-type]
+        for part, start, end in zip(parts, starts.tolist(), ends.tolist(), strict=True):
+            room[start:end] = part
+        data[ends] = 0x0A
+        return cls(data, starts, ends)
 
     def __len__(self) -> int:
         return len(self.starts)

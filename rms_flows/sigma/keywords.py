@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -21,9 +21,6 @@ _KEPT: Final = 64
 
 _SAMPLE: Final = 65_536
 """Bytes that show what texts are like."""
-
-_TOGETHER: Final = 8_000_000
-"""Bytes of all columns, those of offsets too, at most, that are copied to be searched at once."""
 
 _SHORT: Final = 8
 """Bytes of a literal that let windows leap over others; shorter ones make the search several times slower."""
@@ -48,7 +45,8 @@ class Keywords:
     def __init__(self, rules: Iterable[tuple[Expression, int | None]]) -> None:
         self._routes: list[set[int | None]] = []
         self._literals: dict[Literal, int] = {}
-        self._always = 0
+        self.always = 0
+        """Bits of the groups of which any text may have a keyword."""
         self.short = 0
         """Bits of the groups that have short literals."""
         self._searchers: dict[int, tuple[Scanner, np.ndarray]] = {}
@@ -60,7 +58,7 @@ class Keywords:
                 group = groups.setdefault(route, len(groups) % _GROUPS)
                 needed = _needed(leaf.predicate)
                 if needed is None:
-                    self._always |= 1 << group
+                    self.always |= 1 << group
                 else:
                     self._literals[needed] = self._literals.get(needed, 0) | 1 << group
                     if len(needed.text) < _SHORT:
@@ -101,7 +99,7 @@ class Keywords:
             data: uint8, UTF-8 texts, one after the other or with anything between.
             wanted: Bits of the groups that are asked for.
         """
-        always = self._always & wanted
+        always = self.always & wanted
         if always == wanted or not len(data):
             return always
         scanner, groups = self._searcher(wanted & ~always, data)
@@ -115,22 +113,6 @@ class Keywords:
             wanted: Bits of the groups that are asked for.
         """
         return self.groups_in(_texts(column), wanted)
-
-    def may_be_in(self, columns: Sequence[pa.Array], wanted: int) -> bool:
-        """Tell whether a keyword may be true of any text of columns, searched at once if all are small.
-
-        Args:
-            columns: As for one.
-            wanted: Bits of the groups that are asked for.
-        """
-        if not columns or not wanted or self._always & wanted:
-            return bool(columns and wanted)
-        if sum(column.nbytes for column in columns) > _TOGETHER:
-            return True
-        plain = [column for column in columns if pa.types.is_string(column.type)]
-        others = [column for column in columns if not pa.types.is_string(column.type)]
-        texts = [*map(_texts, others), *([_texts(pa.concat_arrays(plain))] if plain else [])]
-        return bool(self.groups_in(np.concatenate(texts) if others else texts[0], wanted))
 
 
 def _texts(column: pa.Array) -> np.ndarray:

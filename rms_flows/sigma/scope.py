@@ -35,7 +35,10 @@ SMALL_BATCH: Final = 4_096
 """Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
 _COPIED: Final = 16_000_000
-"""Bytes of columns of a small batch, at most, that are copied into one place; others are judged alone."""
+"""Bytes of columns, at most, that are copied into one place; others are judged alone."""
+
+_LITTLE: Final = 262_144
+"""Bytes of a column of a large batch, at most, that is copied to be searched together with others."""
 
 RARE: Final = 16
 """One in so many rows, at most, is looked at by rules whose short keywords are searched for there alone."""
@@ -364,24 +367,47 @@ class Scope:
     def _with_keywords(self) -> list[Column]:
         """Give the columns that may have keywords of rules whose log sources have rows, and these rows."""
         masks = self.memory.keywords.rows_of_groups(self.routed)
-        size = self.batch.num_rows
         wanted = sum(1 << group for group, rows in enumerate(masks) if not len(rows) or rows.any())
-        texts = list(columns.text_columns(self._columns)) if wanted else []
-        plain = not any(pa.types.is_dictionary(column.type) for _, column in texts)  # others are remembered
-        if plain and size <= SMALL_BATCH:
-            there = self.memory.keywords.may_be_in([column for _, column in texts], wanted)
-            texts = texts if there else []
-        if not texts:
+        if not wanted:
             return []
         rare, few = self._rare(masks, wanted)
         found = []
-        for name, column in texts:
+        for name, column in self._hopeful(list(columns.text_columns(self._columns)), wanted, rare, few):
             groups = self.memory.keyword_groups(name, column, wanted, rare, few)
             if groups:
                 parts = [rows for group, rows in enumerate(masks) if groups >> group & 1]
                 rows = np.any(parts, axis=0) if all(map(len, parts)) else _ALL
                 found.append((name, self._encode(name, column), rows))
         return found
+
+    def _hopeful(
+        self, texts: list[tuple[str, pa.Array]], wanted: int, rare: int, few: np.ndarray
+    ) -> list[tuple[str, pa.Array]]:
+        """Leave out plain columns without keywords that are quicker searched together than one by one.
+
+        Those of a small batch are one search, of a large one those that are small, as most of hundreds are.
+        """
+        if self.memory.keywords.always & wanted:
+            return texts
+        size = self.batch.num_rows
+        most = _COPIED if size <= SMALL_BATCH else _LITTLE
+        shelves: list[list[str]] = [[]]
+        room = 0
+        for name, column in texts:
+            if pa.types.is_string(column.type) and column.nbytes <= most:
+                if room + column.nbytes > _COPIED:
+                    shelves.append([])
+                    room = 0
+                shelves[-1].append(name)
+                room += column.nbytes
+        gone = set[str]()
+        known = dict(texts)
+        for names in filter(None, shelves):
+            whole = pa.concat_arrays([known[name] for name in names])
+            rows = (few + size * np.arange(len(names))[:, None]).ravel()
+            if not self.memory.keyword_groups("", whole, wanted, rare, rows):
+                gone.update(names)
+        return [one for one in texts if one[0] not in gone]
 
     def _rare(self, masks: Sequence[np.ndarray], wanted: int) -> tuple[int, np.ndarray]:
         """Give the wanted groups with short literals, and the rows that they look at; none if these are many.

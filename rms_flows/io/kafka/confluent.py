@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -224,21 +225,21 @@ class ConfluentReader(_Connection):
 
     def poll(self, seconds: float, most: int) -> dict[Spot, Messages]:
         """See `Reader.poll`."""
-        found: dict[tuple[str, int], Messages] = {}
-        messages: list[Any] = self._consumer.consume(most, seconds)
-        for message in messages:
+        found: defaultdict[Any, list[Any]] = defaultdict(list)
+        for message in self._consumer.consume(most, seconds):
             error = message.error()
-            if error is not None:
+            if error is None:
+                found[message.topic(), message.partition()].append(message)
+            else:
                 self._odd(message, error)
-                continue
-            place = (message.topic(), message.partition())
-            own = found.get(place)
-            if own is None:
-                own = found[place] = Messages()
-            own.values.append(message.value())
-            own.offsets.append(message.offset())
-            own.stamps.append(message.timestamp()[1])
-        given = {Spot(*place): own for place, own in found.items()}
+        given = {
+            Spot(*place): Messages(
+                [one.value() for one in own],
+                [one.offset() for one in own],
+                [one.timestamp()[1] for one in own],
+            )
+            for place, own in found.items()
+        }
         for spot, own in given.items():
             self._reached[spot] = max(own.offsets[-1] + 1, self._reached.get(spot, 0))
         return given
