@@ -31,7 +31,7 @@ _FEW: Final = 1_000
 _SMALL: Final = 65_536
 """Bytes of a column, at most, that is copied as it is."""
 
-SMALL_BATCH: Final = 4_096
+SMALL_BATCH: Final = 16_384
 """Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
 _COPIED: Final = 16_000_000
@@ -315,7 +315,8 @@ class Scope:
             column = columns.find(self._columns, asked)
             if column is None or columns.is_empty(column):
                 self._judged[asked] = []
-            elif pa.types.is_string(column.type) and (copied := copied + column.nbytes) <= _COPIED:
+            elif pa.types.is_string(column.type) and copied + column.nbytes <= _COPIED:
+                copied += column.nbytes
                 found.append((asked, column, self._looked_at.get(asked, _ALL)))
         if found:
             for (asked, *_), one in zip(found, self.memory.of_small(found), strict=True):
