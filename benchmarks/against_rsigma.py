@@ -39,9 +39,9 @@ from parquet_to_reports import RULES, repeated
 
 from rms_flows.decode import decode
 from rms_flows.decode.contract import Context, Options
-from rms_flows.heap import give_back, settled
+from rms_flows.heap import give_back, seldom
 from rms_flows.io.parquet_source import ParquetSource
-from rms_flows.processors import Step, make
+from rms_flows.processors import make
 
 TURNS = 5
 DIFFERENT = {
@@ -122,16 +122,10 @@ def prepare(work: Path) -> tuple[Path, Path, Path, Path]:
 def judge(rules: Path, events: Path, *, routing: bool) -> None:
     """Be the process that is measured: read, judge, make reports; print matches of each rule as JSON."""
     pa.set_cpu_count(1)
-    give_back()  # as `rms` does
+    give_back()  # both as `rms` does
+    seldom()
     step = make("sigma", "s", {"rules": [rules.name], "routing": routing}, rules.parent)
     counts: Counter[str] = Counter()
-    with settled():  # likewise
-        counted(step, events, counts)
-    print(json.dumps(counts))
-
-
-def counted(step: Step, events: Path, counts: Counter[str]) -> None:
-    """Add the matches of each rule."""
 
     def count(rows: pa.RecordBatch) -> None:
         counts.update(step.run(rows).column("rule.id").to_pylist())
@@ -147,6 +141,7 @@ def counted(step: Step, events: Path, counts: Counter[str]) -> None:
             for one in source.read(part, request):
                 count(one.rows)
                 del one
+    print(json.dumps(counts))
 
 
 def run(command: Sequence[str]) -> Run:

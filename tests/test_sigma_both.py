@@ -26,7 +26,7 @@ def asked(field, predicates):
     st.lists(PREDICATE, min_size=1, max_size=6),
     st.lists(st.builds(Text, st.just("contains"), LITERAL, st.booleans()), min_size=1, max_size=6),
     st.lists(TEXTS, min_size=1, max_size=3),
-    st.booleans(),
+    st.sampled_from([None, 0, 1]),
 )
 def test_either_is_told_what_it_would_find_alone(one, other, batches, forgets):
     one, other = asked("f", one), asked(None, other)
@@ -35,9 +35,9 @@ def test_either_is_told_what_it_would_find_alone(one, other, batches, forgets):
         values, which = pa.array(["-", *texts]), np.arange(1, len(texts) + 1)
         for half, found in zip((one, other), both.of_texts(values, which), strict=True):
             assert (half.truth[:, found] == half.truth[:, half.of(texts)]).all()
-        if forgets:  # numbers given before mean nothing afterwards
-            other.forget()
-            other.of_texts(pa.array(["s5s", "ab"]), np.arange(2))
+        if forgets is not None:  # numbers given before mean nothing afterwards
+            (one, other)[forgets].forget()
+            (one, other)[forgets].of_texts(pa.array(["s5s", "ab"]), np.arange(2))
 
 
 def test_what_is_forgotten_is_found_again(monkeypatch):
@@ -54,6 +54,22 @@ def test_what_is_forgotten_is_found_again(monkeypatch):
             (one, other), both.of_texts(pa.array(texts), np.arange(len(texts))), strict=True
         ):
             assert (half.truth[:, found] == half.truth[:, half.of(texts)]).all()
+
+
+def test_what_one_forgot_for_its_size_is_not_back_at_once(monkeypatch):
+    """Guards against a memory that is full again as soon as it was emptied, and forgets every second batch."""
+    monkeypatch.setattr(verdicts, "MAX_VERDICTS", 40)
+    words = [Text("contains", f"<{n}>") for n in range(60)]
+    one, other = asked("f", words), asked(None, [Text("contains", "c")])
+    both = Both(one, other)
+    for first in (0, 30):
+        for memory in (one, other, both):
+            memory.begin()
+        both.of_texts(pa.array([f"<{n}>" for n in range(first, first + 30)]), np.arange(30))
+    one.forget()
+    both.begin()
+    both.of_texts(pa.array(["<1>"]), np.arange(1))
+    assert len(one) == 2
 
 
 @pytest.mark.parametrize(
@@ -83,15 +99,48 @@ def test_long_texts_are_searched_once_unless_rules_look_at_other_rows(monkeypatc
     }
 
 
+X, EVIL, FINE = "x", "evil", "fine"
+
+
 @pytest.mark.usefixtures("both_searches")
-@pytest.mark.parametrize("order", [("a", "a.b"), ("a.b", "a")])
-def test_a_column_hides_what_is_in_a_structure_from_its_field_alone(order):
+@pytest.mark.parametrize(
+    ("every", "field"),
+    [
+        ({"a": [{"b": EVIL}, {"b": X}], "a.b": [X, FINE]}, [X, FINE]),
+        ({"a.b": [X, FINE], "a": [{"b": EVIL}, {"b": X}]}, [X, FINE]),
+        ({"a": [{"b": EVIL}, {"b": FINE}]}, [EVIL, FINE]),
+        ({"a": [{"x.y": {"z": X}, "b": EVIL}, None]}, [EVIL, None]),
+    ],
+)
+def test_a_column_hides_what_is_in_a_structure_from_its_field_alone(every, field):
     """Keywords found the one, and rules of the field were then told of it instead of the other."""
-    every = {"a": pa.array([{"b": "evil"}, {"b": "x"}]), "a.b": pa.array(["x", "fine"])}
-    rows = pa.record_batch({name: every[name] for name in order})
+    seen_by("a.b", every, field)
+
+
+@pytest.mark.usefixtures("both_searches")
+@pytest.mark.parametrize(
+    ("every", "field"),
+    [
+        ({"a": [{"b.c": EVIL}, {"b.c": X}]}, [None, None]),
+        ({"a": [{"z": X}, {"z": X}], "a.b": [{"c": EVIL}, {"c": X}]}, [None, None]),
+        ({"a.b": [{"c": EVIL}, {"c": X}], "a": [{"b": {"c": FINE}}, {"b": {"c": X}}]}, [FINE, X]),
+        ({"a": [{"b": {"c": FINE}}, {"b": {"c": X}}], "a.b": [{"c": EVIL}, {"c": X}]}, [FINE, X]),
+        ({"a.b": [{"c": EVIL}, {"c": FINE}]}, [EVIL, FINE]),
+    ],
+)
+def test_a_structure_hides_what_is_in_another_from_its_field_alone(every, field):
+    seen_by("a.b.c", every, field)
+
+
+def seen_by(name, every, field):
+    """See that rules of a field find what it holds, and a keyword what is in the first row."""
+    rows = pa.record_batch({one: pa.array(values) for one, values in every.items()})
     word, fine, evil = (
-        Leaf(None, Text("contains", "evil")),
-        *(Leaf("a.b", Text("contains", text)) for text in ("fine", "evil")),
+        Leaf(None, Text("contains", EVIL)),
+        *(Leaf(name, Text("contains", text)) for text in (FINE, EVIL)),
     )
     found = sigma.compile(rules(word, fine, evil)).match(rows)
-    assert list(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == [(0, 0), (1, 1)]
+    wanted = {(0, 0)} | {
+        (rule, row) for rule, text in ((1, FINE), (2, EVIL)) for row in (0, 1) if field[row] == text
+    }
+    assert set(zip(found.rule.tolist(), found.row.tolist(), strict=True)) == wanted

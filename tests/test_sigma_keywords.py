@@ -67,7 +67,7 @@ def searched(monkeypatch):
 def test_columns_without_keywords_are_searched_at_once(monkeypatch, searched, small):
     """Guards against two searches for each of hundreds of columns of which none has anything."""
     monkeypatch.setattr(scope, "SMALL_BATCH", small)
-    monkeypatch.setattr(scope, "_COPIED", 600)
+    monkeypatch.setattr(scope, "_TOGETHER", 600)
     plan = sigma.compile(rules(keyword("evil")))
     columns = {f"f{n}": pa.array(["fine", None, "good"]) for n in range(40)}
     assert len(plan.match(pa.record_batch(columns))) == 0

@@ -36,7 +36,6 @@ from rms_flows.beam.cluster import SECONDS, Cluster
 from rms_flows.beam.reading import STALLED, Live
 from rms_flows.beam.runner import counted, without_beams_log, without_beams_notebook
 from rms_flows.errors import FlowError, RmsError
-from rms_flows.heap import settled
 
 BUNDLE_MS: Final = 200
 """A bundle is closed after so long: what was found is flushed, and acknowledged."""
@@ -85,7 +84,6 @@ def run(
         address = cluster.workers or stack.enter_context(_workers())
         stack.enter_context(without_beams_log())
         stack.enter_context(_quietly())
-        stack.enter_context(settled())
         pipeline = beam.Pipeline(runner=PortableRunner(), options=_options(cluster, name, address))
         with without_beams_notebook():
             build(pipeline)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 
-from rms_flows.heap import give_back
+from rms_flows.heap import give_back, seldom
 
 
 def load() -> None:
     """Import `apache_beam`, which takes seconds; call it before the modules of this room that need it.
 
-    Who needs it reads large arrays, too: their memory goes back to the system from here on.
+    Who needs it runs flows, too: memory of large arrays goes back to the system from here on, see `heap`.
     """
     give_back()
+    seldom()
     root = logging.getLogger()
     placeholder = logging.NullHandler()  # without any handler, the first warning would install one on stderr
     before = root.manager.disable

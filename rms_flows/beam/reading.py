@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -262,7 +261,6 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
         BEGUN.set()
         if self._run not in LIVE and self._make is not None:
             LIVE[self._run] = self._make()
-            gc.freeze()  # see `heap.settled`; this process is the stream's alone
             # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
             LIVE[self._run].number = tracker.current_restriction()
             threading.Thread(target=watched, args=(self._run,), daemon=True).start()

@@ -20,7 +20,6 @@ from apache_beam.runners.runner import PipelineState
 
 from rms_flows.beam.account import Account
 from rms_flows.errors import FlowError, RmsError
-from rms_flows.heap import settled
 
 
 def run(build: Callable[[beam.Pipeline], None]) -> Account:
@@ -36,7 +35,7 @@ def run(build: Callable[[beam.Pipeline], None]) -> Account:
     Path(pipeline.local_tempdir).rmdir()
     with without_beams_notebook():
         build(pipeline)
-    with without_beams_log(), settled():
+    with without_beams_log():
         try:
             result = pipeline.run()
             state = result.wait_until_finish()

@@ -10,6 +10,9 @@ import numpy as np
 PADDING: Final = bytes(64)
 """What stands behind the bytes, so that compiled loops may read a block too far (`decode.simd`)."""
 
+_LARGE: Final = 4 << 20
+"""Bytes from which on NumPy asks the system for large pages; `join` would wait for a thousand small ones."""
+
 
 class Records(Sequence[bytes]):
     r"""A sequence of bytes that makes an object of a record only when it is asked for.
@@ -52,12 +55,15 @@ class Records(Sequence[bytes]):
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)) + 1) - 1
         starts = np.concatenate([[0], ends[:-1] + 1]) if parts else ends
         size = int(ends[-1]) + 1 if parts else 0
-        data = np.empty(size + len(PADDING), np.uint8)  # in large pages, unlike what `join` gives
+        if size < _LARGE:
+            return cls(np.frombuffer(b"\n".join([*parts, PADDING]), np.uint8), starts, ends)
+        data = np.empty(size + len(PADDING), np.uint8)
         data[size:] = 0
         room = memoryview(data)  # type: ignore[arg-type]
         for part, start, end in zip(parts, starts.tolist(), ends.tolist(), strict=True):
             room[start:end] = part
         data[ends] = 0x0A
+        data.flags.writeable = False  # one type for the compiled loops
         return cls(data, starts, ends)
 
     def __len__(self) -> int:

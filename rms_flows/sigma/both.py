@@ -30,7 +30,9 @@ class Both:
         self._numbers: list[list[int]] = []
 
     def begin(self) -> None:
-        """Keep the memory within bounds; called between batches."""
+        """Keep the memory within bounds; called between batches, behind those of either memory."""
+        if self._generations[1:] != [half.generation for half in self._halves]:
+            self._all.forget()  # or what they forgot for its size would all be back at once
         self._all.begin()
 
     def of_texts(self, values: pa.Array, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -194,36 +194,51 @@ def is_empty(column: pa.Array) -> bool:
 def text_columns(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, pa.Array]]:
     """Give the columns that keywords look at: all text of the event, but none of the envelope.
 
-    Each has a name of its own; what is in a structure and hidden by a column of its name has none of a field.
+    Each has a name of its own: that of the field, unless `find` gives another column for it, or none.
     """
     taken = set(columns)
     for name, column in columns.items():
         if name in ENVELOPE or name in OPTIONAL_ENVELOPE:
             continue
-        for leaf, texts in _leaves(name, column):
-            own = leaf
-            while own != name and own in taken:
-                own += "'"
+        for path, texts in _leaves((name,), column):
+            own = ".".join(path)
+            if len(path) > 1 and not _is_found(columns, path):
+                own += HIDDEN
+            while len(path) > 1 and own in taken:
+                own += HIDDEN
             taken.add(own)
             yield own, texts
 
 
-def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+HIDDEN: Final = "'"
+"""Stands behind the name of a column that no field is."""
+
+
+def _is_found(columns: Mapping[str, pa.Array], path: Sequence[str]) -> bool:
+    """Tell whether `find` gives for a path's name what lies at the path."""
+    name = ".".join(path)
+    steps = name.split(".")
+    heads = (".".join(steps[:size]) for size in range(1, len(steps)))
+    structs = (head for head in heads if head in columns and pa.types.is_struct(columns[head].type))
+    return name not in columns and next(structs) == path[0] and not any("." in step for step in path[1:])
+
+
+def _leaves(path: tuple[str, ...], column: pa.Array) -> Iterator[tuple[tuple[str, ...], pa.Array]]:
     kind = column.type
     if is_empty(column):
         return
     if pa.types.is_string(kind):
-        yield name, column
+        yield path, column
         return
     if pa.types.is_struct(kind):
         for i in range(kind.num_fields):
             child = kind.field(i).name
-            yield from _leaves(f"{name}.{child}", pc.struct_field(column, child))
+            yield from _leaves((*path, child), pc.struct_field(column, child))
         return
     if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        yield name, column
+        yield path, column
 
 
 class Misfits:

@@ -131,7 +131,8 @@ class _Event:
     def texts(self) -> Iterator[tuple[str, str]]:
         """Give all that keywords look at, with the field that it stands in."""
         for name, column in columns.text_columns(columns.by_name(self.batch)):
-            yield from ((name, text) for text in _single(columns.texts(column)[0]))
+            shown = name.rstrip(columns.HIDDEN)
+            yield from ((shown, text) for text in _single(columns.texts(column)[0]))
         for _, value in columns.Misfits(self.batch).texts:
             yield from (("", text) for text in _single(value))
 

@@ -34,11 +34,17 @@ _SMALL: Final = 65_536
 SMALL_BATCH: Final = 16_384
 """Rows, at most, that are judged by what is remembered of single values, not column by column."""
 
+_VALUES: Final = 4_096
+"""Values of a column, at most, that are looked up one by one; equal ones of more are found first."""
+
 _COPIED: Final = 16_000_000
-"""Bytes of columns, at most, that are copied into one place; others are judged alone."""
+"""Bytes of columns of a small batch, at most, that are copied into one place; others are judged alone."""
+
+_TOGETHER: Final = 4_000_000
+"""Bytes of columns, at most, that are searched for keywords at once; if one has any, each is searched."""
 
 _LITTLE: Final = 262_144
-"""Bytes of a column of a large batch, at most, that is copied to be searched together with others."""
+"""Bytes of such a column of a large batch, at most; it takes as long to search it as to copy it."""
 
 RARE: Final = 16
 """One in so many rows, at most, is looked at by rules whose short keywords are searched for there alone."""
@@ -315,7 +321,9 @@ class Scope:
             column = columns.find(self._columns, asked)
             if column is None or columns.is_empty(column):
                 self._judged[asked] = []
-            elif pa.types.is_string(column.type) and copied + column.nbytes <= _COPIED:
+                continue
+            few = len(column) - column.null_count <= _VALUES
+            if few and pa.types.is_string(column.type) and copied + column.nbytes <= _COPIED:
                 copied += column.nbytes
                 found.append((asked, column, self._looked_at.get(asked, _ALL)))
         if found:
@@ -391,12 +399,12 @@ class Scope:
         if self.memory.keywords.always & wanted:
             return texts
         size = self.batch.num_rows
-        most = _COPIED if size <= SMALL_BATCH else _LITTLE
+        most = _TOGETHER if size <= SMALL_BATCH else _LITTLE
         shelves: list[list[str]] = [[]]
         room = 0
         for name, column in texts:
             if pa.types.is_string(column.type) and column.nbytes <= most:
-                if room + column.nbytes > _COPIED:
+                if room + column.nbytes > _TOGETHER:
                     shelves.append([])
                     room = 0
                 shelves[-1].append(name)
