@@ -25,7 +25,8 @@ class Both:
         self._halves = one, other
         every = Or(tuple(Test(None, predicate) for half in self._halves for predicate in half.index))
         self._all = Verdicts([every])
-        self._indices = [{self._all.index[one]: i for one, i in half.index.items()} for half in self._halves]
+        known = self._all.index
+        self._indices = [{known[asked]: i for asked, i in half.index.items()} for half in self._halves]
         self._generations: list[int] = []
         self._numbers: list[list[int]] = []
 

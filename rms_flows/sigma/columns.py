@@ -165,25 +165,29 @@ def by_name(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 def find(columns: Mapping[str, pa.Array], field: str) -> pa.Array | None:
     """Find a field: the flat dotted name first, then the path into a structure; None where it is absent."""
-    found = columns.get(field)
-    if found is not None:
-        return found
-    head, _, rest = field.partition(".")
-    while rest:
-        found = columns.get(head)
-        if found is not None and pa.types.is_struct(found.type):
-            return _inside(found, rest)
-        step, _, rest = rest.partition(".")
-        head = f"{head}.{step}"
-    return None
-
-
-def _inside(column: pa.Array, path: str) -> pa.Array | None:
-    for step in path.split("."):
+    path = _path(columns, field)
+    if path is None:
+        return None
+    column = columns[path[0]]
+    for step in path[1:]:
         if not pa.types.is_struct(column.type) or column.type.get_field_index(step) < 0:
             return None
         column = pc.struct_field(column, step)
     return column
+
+
+def _path(columns: Mapping[str, pa.Array], field: str) -> tuple[str, ...] | None:
+    """Give where a field is looked for: the name of a column, and the steps into it."""
+    if field in columns:
+        return (field,)
+    head, _, rest = field.partition(".")
+    while rest:
+        found = columns.get(head)
+        if found is not None and pa.types.is_struct(found.type):
+            return (head, *rest.split("."))
+        step, _, rest = rest.partition(".")
+        head = f"{head}.{step}"
+    return None
 
 
 def is_empty(column: pa.Array) -> bool:
@@ -202,7 +206,7 @@ def text_columns(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, pa.Arra
             continue
         for path, texts in _leaves((name,), column):
             own = ".".join(path)
-            if len(path) > 1 and not _is_found(columns, path):
+            if _path(columns, own) != path:
                 own += HIDDEN
             while len(path) > 1 and own in taken:
                 own += HIDDEN
@@ -212,15 +216,6 @@ def text_columns(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, pa.Arra
 
 HIDDEN: Final = "'"
 """Stands behind the name of a column that no field is."""
-
-
-def _is_found(columns: Mapping[str, pa.Array], path: Sequence[str]) -> bool:
-    """Tell whether `find` gives for a path's name what lies at the path."""
-    name = ".".join(path)
-    steps = name.split(".")
-    heads = (".".join(steps[:size]) for size in range(1, len(steps)))
-    structs = (head for head in heads if head in columns and pa.types.is_struct(columns[head].type))
-    return name not in columns and next(structs) == path[0] and not any("." in step for step in path[1:])
 
 
 def _leaves(path: tuple[str, ...], column: pa.Array) -> Iterator[tuple[tuple[str, ...], pa.Array]]:

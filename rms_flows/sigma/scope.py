@@ -394,7 +394,7 @@ class Scope:
     ) -> list[tuple[str, pa.Array]]:
         """Leave out plain columns without keywords that are quicker searched together than one by one.
 
-        Those of a small batch are one search, of a large one those that are small, as most of hundreds are.
+        Of a small batch these are nearly all, of a large one those that are small, as most of hundreds are.
         """
         if self.memory.keywords.always & wanted:
             return texts
@@ -411,7 +411,9 @@ class Scope:
                 room += column.nbytes
         gone = set[str]()
         known = dict(texts)
-        for names in filter(None, shelves):
+        for names in shelves:
+            if len(names) <= 1:
+                continue
             whole = pa.concat_arrays([known[name] for name in names])
             rows = (few + size * np.arange(len(names))[:, None]).ravel()
             if not self.memory.keyword_groups("", whole, wanted, rare, rows):
