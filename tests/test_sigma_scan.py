@@ -35,6 +35,7 @@ VALUES = st.lists(st.lists(WORD, max_size=6).map("".join), min_size=1, max_size=
 @example([("a\0b", False, False, False)], ["xa\0by"], 4096)
 @example([("~", False, True, False)], ["}", "~"], 4096)  # one class
 @example([("k", True, True, False)], ["\u212a"], 4096)  # Kelvin
+@example([("reg", False, False, False)], ["x", "reg"], 4096)  # its window begins in the text before
 def test_texts_are_sorted_by_the_literals_they_have(asked, values, piece):
     literals = [
         scan.Literal((word if cased else fold(word)).encode(), starts, ends, cased)

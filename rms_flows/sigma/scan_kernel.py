@@ -51,7 +51,7 @@ class Windows(NamedTuple):
     table: np.ndarray  # uint8, entry → 1 if there may be a literal
     start: np.ndarray  # int32, where the literals of an entry begin in `listed`; one more than entries
     listed: np.ndarray  # int32, numbers of literals
-    back: np.ndarray  # int32, beside `listed`: bytes from the literal's beginning to the window's
+    back: np.ndarray  # int32, beside `listed`: bytes from the literal's beginning to the window's; may be < 0
 
 
 class Literals(NamedTuple):
@@ -135,11 +135,9 @@ def _is_ascii(data: np.ndarray, low: Any, high: Any) -> Any:
 
 @compiled
 def _sieve(data: np.ndarray, low: Any, high: Any, windows: Windows, marks: np.ndarray) -> Any:
-    """Write down the places from `low` to `high` where a literal may be; give how many."""
+    """Write down the windows of literals that may begin from `low` on, up to `high`; give how many."""
     mask, shift, stride, table = windows.mask, windows.shift, _U64(windows.stride), windows.table
-    at = _U64(
-        (low + windows.stride - 1) // windows.stride * windows.stride
-    )  # unsigned: none counts from the end
+    at = _U64(low // windows.stride * windows.stride)  # unsigned: none counts from the end
     whole = _U64(max(min(high, len(data) - 3), 0))
     marked = _ZERO
     while at < whole:
@@ -238,6 +236,8 @@ def scan(
         if start < at:
             high = _I64(0)
         at = start
+        while mark > 0 and marks[mark - 1] + windows.stride > start:
+            mark -= 1  # a window may begin before the text in which its literal is
         while at < end:
             if at >= high:
                 high = _ahead(offsets, which, turn, at)
@@ -249,8 +249,6 @@ def scan(
             while mark < marked and marks[mark] < stop:
                 place = marks[mark]
                 mark += 1
-                if place < at:
-                    continue
                 entry = _U32((_window(data, place) & windows.mask) * _SPREAD) >> windows.shift
                 for k in range(windows.start[entry], windows.start[entry + 1]):
                     literal = windows.listed[k]

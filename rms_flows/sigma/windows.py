@@ -26,10 +26,11 @@ class Literal(NamedTuple):
     cased: bool = False
 
 
-_FORMS: Final = ((8, 4), (6, 4), (4, 4), (3, 4), (2, 4), (2, 3))
+_FORMS: Final = ((8, 4), (6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (2, 3))
 """Strides and widths of windows, the fastest first; what is left is (1, 3)."""
-_OTHERS: Final = 64
+_ANY: Final = [byte for byte in range(128) if byte & kernel.CASELESS == byte]
 """What a byte of a window can be."""
+_OTHERS: Final = len(_ANY)
 _MANY: Final = 4_096
 """Entries, at most, that windows take which short literals don't fill."""
 _BITS, _MORE_BITS = 10, 18
@@ -76,20 +77,40 @@ def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
     groups, chosen = ordered[first], inside[order[first]]
     places = [_Places(owner[chosen], back[chosen], codes[chosen])]
     missing = np.setdiff1d(np.arange(len(literals) * stride), groups)
+    begins = [_begin(sizes, remainder, stride, width)[0] for remainder in range(stride)]
     for literal, remainder in zip((missing // stride).tolist(), (missing % stride).tolist(), strict=True):
-        places.append(_open(literals[literal].text, literal, remainder, width))
+        places.append(_open(literals[literal].text, literal, int(begins[remainder][literal]), width))
     literal, back, codes = (np.concatenate(parts) for parts in zip(*places, strict=True))
     return _table(_Places(literal, back, codes), mask, shift, stride)
 
 
 def _form(sizes: np.ndarray) -> tuple[int, int]:
-    """Choose stride and width: short literals don't fill long windows, nor windows that begin inside them."""
+    """Choose stride and width: short literals don't fill long windows."""
     for stride, width in _FORMS:
-        open_bytes = [np.maximum(begin + width - sizes, 0) for begin in range(stride)]
-        taken = sum(int(np.sum(float(_OTHERS) ** one, where=one > 0)) for one in open_bytes)
-        if taken <= _MANY and sizes.min(initial=stride) >= stride:
+        open_bytes = [_begin(sizes, remainder, stride, width)[1] for remainder in range(stride)]
+        if sum(int(np.sum(float(_OTHERS) ** one, where=one > 0)) for one in open_bytes) <= _MANY:
             return stride, width
     return 1, 3
+
+
+def _begin(sizes: np.ndarray, remainder: int, stride: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose where windows of a remainder begin: before literals, in them, or near their ends.
+
+    Args:
+        sizes: int64, bytes of each literal.
+        remainder: Of the bytes from a literal's beginning to the window's.
+        stride: What it is a remainder of.
+        width: Bytes of a window.
+
+    Returns:
+        For each literal the bytes from its beginning to the window's, and how many bytes of the window lie
+        outside of it; the fewer, the fewer places it may be at.
+    """
+    # A window further before a literal would miss one in the data's first bytes.
+    begins = np.arange(-(-remainder % stride), width + stride, stride)[:, None]
+    outside = np.minimum(np.maximum(-begins, 0) + np.maximum(begins + width - sizes, 0), width)
+    best = outside.argmin(axis=0)
+    return begins[best, 0], outside[best, np.arange(len(sizes))]
 
 
 def _codes(text: bytes) -> np.ndarray:
@@ -103,14 +124,13 @@ def _entries(codes: np.ndarray, shift: np.uint32) -> np.ndarray:
 
 
 def _open(text: bytes, literal: int, begin: int, width: int) -> _Places:
-    """Give all windows that begin in a short literal and end behind it, whatever stands there."""
-    inside = text[begin : begin + width]
-    codes = np.array([int.from_bytes(inside, "little")], dtype=np.uint32)
-    codes &= np.uint32(int.from_bytes(bytes([kernel.CASELESS] * 4), "little"))
-    others = np.arange(128, dtype=np.uint32)
-    others = others[others & kernel.CASELESS == others]
-    for place in range(len(inside), width):
-        codes = (codes[:, None] | others << np.uint32(8 * place)).ravel()
+    """Give all windows that lie partly outside of a short literal, whatever stands there."""
+    codes = np.zeros(1, dtype=np.uint32)
+    for place in range(width):
+        at = begin + place
+        here = text[at : at + 1] if at >= 0 else b""
+        bytes_ = np.array([here[0] & kernel.CASELESS] if here else _ANY, dtype=np.uint32)
+        codes = (codes[:, None] | bytes_ << np.uint32(8 * place)).ravel()
     return _Places(np.full(len(codes), literal), np.full(len(codes), begin), codes)
 
 
