@@ -153,7 +153,7 @@ def stream(  # noqa: PLR0913  each parameter is a choice that a person makes
         )
         if pace.stopped or renewal is None or renewal.next is None:
             return whole(done)
-        plan = renewal.next
+        plan, cluster = renewal.next, cluster and replace(cluster, savepoint=None)
         named = ", ".join(f"{name} is {pack[:12]}" for name, pack in packs(plan).items())
         say(f"the rules have changed; {named} from here on")
 

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from evented import folded
 from flinked import compared, made, replayed, streamed
+from followed import told
 
 from rms_flows.beam.cluster import Cluster
 from rms_flows.beam.reading import LEFT
@@ -124,6 +126,35 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(home, cluster, 
     killer.join()
     assert len(killed) >= 2
     assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+def test_with_checkpoints_flink_goes_on_from_the_last_when_a_worker_is_killed(home, cluster, pool):
+    """The trap: from there on, the runner counts batches from where it was, and the new worker from one."""
+    wanted = replayed(home)
+    cluster, pace = replace(cluster, checkpoint=0.5), Pace(20, 100.0, 0.1)
+
+    def kept(word):
+        """Say how many checkpoints of the job there are, or how often it began from one."""
+        jobs = cluster._ask("GET", "/jobs/overview")["jobs"]
+        ours = [one["jid"] for one in jobs if one["name"].rpartition("-")[0] == f"rms-{home.name}"]
+        return ours and cluster._ask("GET", f"/jobs/{ours[0]}/checkpoints")["counts"][word]
+
+    def watch():
+        try:
+            until(lambda: kept("completed") and size(home) and children(pool.pid))
+            for one in children(pool.pid):
+                os.kill(one, signal.SIGKILL)
+            until(lambda: kept("restored"))
+            until(lambda: compared(told(home)) == wanted)
+        finally:
+            pace.stop()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert streamed(home, cluster, pace=pace).stopped
+    watcher.join()
+    assert kept("restored") == 1
+    assert compared(folded(home / "out.ndjson")) == wanted
 
 
 def test_it_is_stopped_by_flink_goes_on_and_there_is_but_one_of_a_flow(home, cluster):

@@ -29,6 +29,8 @@ class Cluster:
         rest: URL of Flink's REST interface.
         workers: `HOST:PORT` of a pool of workers, as Flink's task managers reach it; None has the steps run
             in the process that starts the stream.
+        checkpoint: Seconds between two checkpoints of a job; None asks for none.
+        savepoint: Path of what a job begins from, a checkpoint or a savepoint, as Flink reaches it.
 
     Raises:
         DocumentError: One of them is no such address.
@@ -37,6 +39,8 @@ class Cluster:
     job_server: str = "localhost:8099"
     rest: str = "http://localhost:8081"
     workers: str | None = None
+    checkpoint: float | None = None
+    savepoint: str | None = None
 
     def __post_init__(self) -> None:
         if _port(f"//{self.job_server}") is None:

@@ -2,9 +2,9 @@
 
 Its steps run in this process, or in one that Flink has a pool of workers start. Flink decides when a bundle
 is due, and begins the next; the reader, what is committed and the sinks live in that one process, so that a
-start is the same rewind as on the local engine, and Flink has no state to keep. In this process a job is
-tried once: where Flink or a step fails, the stream ends with an error, and its next start goes on. With other
-workers Flink tries again by itself.
+start is the same rewind as on the local engine; what a checkpoint of Flink's holds is only that there is a
+reader, and its next batch. In this process a job is tried once: where Flink or a step fails, the stream ends
+with an error, and its next start goes on. With other workers Flink tries again by itself.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def run(
             result = pipeline.run()
             if live is None:
                 return _away(result, cluster, name, stopped)
+            if cluster.checkpoint is not None:
+                return _kept_going(result, cluster, name, live)
             _watch(result, cluster, live.waiting)
             _reconcile(cluster, live.over, sum(live.ledger.owing().values()))
             return counted(result)
@@ -126,8 +128,19 @@ def _options(cluster: Cluster, name: str, workers: str) -> PipelineOptions:
             f"--max_bundle_time_mills={BUNDLE_MS}",
             f"--number_of_execution_retries={again}",
             f"--execution_retry_delay={RETRY_MS}",
+            *_kept(cluster),
         ]
     )
+
+
+def _kept(cluster: Cluster) -> Iterator[str]:
+    """Say what Flink keeps of a job, and what the job begins from."""
+    if cluster.checkpoint is not None:
+        yield f"--checkpointing_interval={round(cluster.checkpoint * 1_000)}"
+        yield "--externalized_checkpoints_enabled"
+        yield "--retain_externalized_checkpoints_on_cancellation"
+    if cluster.savepoint is not None:
+        yield f"--savepoint_path={cluster.savepoint}"
 
 
 def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool]) -> Account:
@@ -140,6 +153,13 @@ def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool])
     told = words(total, READER)
     _reconcile(cluster, told["ends"] > 0, told["owed"] - told["given"])
     return total
+
+
+def _kept_going(result: Any, cluster: Cluster, name: str, live: Live) -> Account:
+    """Wait until all is read and acknowledged, then end the job: with checkpoints Flink waits for more."""
+    _watch(result, cluster, live.waiting, lambda: live.over and not live.ledger.owing())
+    cluster.cancel(name)
+    return live.counts  # the runner tells of no job that was ended
 
 
 def _watch(

@@ -154,7 +154,7 @@ LEFT: Final = 70
 
 def watched(run: str, seconds: float = STALLED) -> None:
     """End this process where the runner leaves the steps of a run alone: it starts them anew elsewhere."""
-    while (live := LIVE.get(run)) is not None:
+    while (live := LIVE.get(run)) is not None and not live.over:
         idle = live.waiting()
         if idle is not None and idle >= seconds:
             _leave(f"has run no step for {idle:.0f} s")
@@ -261,10 +261,11 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
         BEGUN.set()
         if self._run not in LIVE and self._make is not None:
             LIVE[self._run] = self._make()
-            # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
-            LIVE[self._run].number = tracker.current_restriction()
             threading.Thread(target=watched, args=(self._run,), daemon=True).start()
         live = LIVE[self._run]
+        if live.waiting() is None:
+            # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
+            live.number = tracker.current_restriction()
         self._counters["turns"].inc()
         if tracker.current_restriction() != live.number:
             raise FlowError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -99,9 +99,38 @@ FlinkWorkers = Annotated[
     ),
 ]
 
+Checkpoint = Annotated[
+    float | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="SECONDS",
+        min=0.1,
+        help="Have Flink keep a checkpoint so often; for a job that may be brought back by Flink's means.",
+    ),
+]
+Savepoint = Annotated[
+    str | None,
+    typer.Option(
+        "--savepoint", metavar="PATH", help="Begin the job from a checkpoint or savepoint that Flink kept."
+    ),
+]
+_FLINK: Final = {
+    "job_server": "--job-server",
+    "rest": "--flink-rest",
+    "workers": "--workers",
+    "checkpoint": "--checkpoint",
+    "savepoint": "--savepoint",
+}
+
 
 def cluster(
-    job_server: str | None, flink_rest: str | None, workers: str = "loopback", *, wanted: bool
+    job_server: str | None,
+    flink_rest: str | None,
+    workers: str = "loopback",
+    checkpoint: float | None = None,
+    savepoint: str | None = None,
+    *,
+    wanted: bool,
 ) -> Cluster | None:
     """Read where Flink is.
 
@@ -117,11 +146,17 @@ def cluster(
             f"{workers!r} is neither loopback nor external:HOST:PORT", param_hint="--workers"
         )
     external = address if kind == "external" else None
-    said = {"job_server": job_server, "rest": flink_rest, "workers": external}
+    said: dict[str, Any] = {
+        "job_server": job_server,
+        "rest": flink_rest,
+        "workers": external,
+        "checkpoint": checkpoint,
+        "savepoint": savepoint,
+    }
     given = {name: value for name, value in said.items() if value is not None}
     if not wanted and given:
         raise typer.BadParameter(
-            "it is for --engine flink, or for the door flink", param_hint="--job-server, --flink-rest"
+            "for --engine flink, or the door flink", param_hint=", ".join(_FLINK[name] for name in given)
         )
     return Cluster(**given) if wanted else None
 

@@ -50,6 +50,8 @@ def stream(
     job_server: options.JobServer = None,
     flink_rest: options.FlinkRest = None,
     workers: options.FlinkWorkers = "loopback",
+    checkpoint: options.Checkpoint = None,
+    savepoint: options.Savepoint = None,
     positions: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +107,9 @@ def stream(
     from rms_flows.stream import PLACES, Pace
     from rms_flows.stream import stream as run
 
-    cluster = options.cluster(job_server, flink_rest, workers, wanted=engine == "flink")
+    cluster = options.cluster(
+        job_server, flink_rest, workers, checkpoint, savepoint, wanted=engine == "flink"
+    )
     if metrics and cluster is not None and cluster.workers is not None:
         raise typer.BadParameter(
             "external workers are other processes: ask Flink for their figures", param_hint="--metrics"

@@ -147,7 +147,7 @@ def _words(
     """Write the configuration of a cluster; give the words that start it."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    places = {"io.tmp.dirs": str(temporary)}
+    places = {"io.tmp.dirs": str(temporary), "state.checkpoints.dir": (folder / "checkpoints").as_uri()}
     lines = [f"{key}: {value}\n" for key, value in {**places, **settings}.items()]
     (folder / "config.yaml").write_text("".join(lines))
     libraries = ":".join(map(str, sorted((made / "lib").glob("*.jar"))))

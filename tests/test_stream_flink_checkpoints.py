@@ -1,0 +1,107 @@
+"""Flink keeps checkpoints of a stream: brought back from the last one, it finds what a replay finds."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from evented import folded
+from flinked import compared, document, made, replayed, streamed
+from servers.flink_cluster import Cluster as Server
+
+from rms_flows.beam.cluster import Cluster
+from rms_flows.errors import FlowError
+from rms_flows.stream import Pace
+
+pytestmark = pytest.mark.timeout(7_200)  # so long takes the long form
+
+EVERY = 0.5
+"""Seconds between two checkpoints."""
+
+
+@pytest.fixture
+def home(tmp_path):
+    return made(tmp_path)
+
+
+@pytest.fixture
+def server(flink_set_up, tmp_path):
+    with Server(tmp_path / "flink") as server:
+        yield server
+
+
+def checkpoints(home):
+    """Give those that are whole, the last one last."""
+    found = (home / "flink/checkpoints").glob("*/chk-*/_metadata")
+    return sorted((path.parent for path in found), key=lambda path: path.stat().st_mtime)
+
+
+def until(what, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not (found := what()) and process.poll() is None:
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+    return found
+
+
+def begun(home, server, rate, *more):
+    """Start a stream as a person does, in a process of its own."""
+    written = {**document().model_dump(mode="json", exclude_none=True), "orchestrator": home.name}
+    (home / "flow.yaml").write_text(yaml.safe_dump(written))
+    pace = ["--batch", "20", "--bundle", "0.1", "--shards", "2", f"--rate={rate}"]
+    where = [f"--job-server={server.address.job_server}", f"--flink-rest={server.address.rest}"]
+    kept = [f"--checkpoint={EVERY}", *more]
+    words = [sys.executable, "-m", "rms_flows", "stream", "flow.yaml", *pace, "--engine=flink", *where, *kept]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    with (home / "stream.log").open("a") as log:
+        return subprocess.Popen(words, cwd=home, env=environment, stdout=log, stderr=log)  # noqa: S603  our own words
+
+
+def test_a_stream_with_checkpoints_ends_when_its_sources_do_and_leaves_no_job(home, server):
+    """The trap: with checkpoints, Flink waits for more for good."""
+    cluster = Cluster(*server.address, checkpoint=EVERY)
+    done = streamed(home, cluster, pace=Pace(20, 150.0, 0.1))
+    assert done.sources["a"] == {"rows": 602, "late": 0}
+    assert done.sinks["out"] > 0
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+    assert checkpoints(home)
+    assert [one["state"] for one in cluster._ask("GET", "/jobs/overview")["jobs"]] == ["CANCELED"]
+
+
+@pytest.mark.parametrize("repeats", [2, pytest.param(50, marks=pytest.mark.soak)])
+def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(home, server, repeats):
+    """Flink, the stream and its workers are killed at random moments."""
+    chance = random.Random(repeats)  # noqa: S311  seeded
+    wanted = replayed(home)
+    for number in range(repeats):
+        for path in (home / "out.ndjson", home / "flow.positions"):
+            path.unlink(missing_ok=True)
+        known = set(checkpoints(home))
+        process = begun(home, server, 100)
+        until(lambda known=known: set(checkpoints(home)) - known, process)
+        time.sleep(4 * chance.random())
+        server.kill()
+        process.kill()
+        process.wait()
+        last = checkpoints(home)[-1]
+        server.start()
+        process = begun(home, server, 2_000, f"--savepoint={last.as_uri()}")
+        assert process.wait(120) == 0, (home / "stream.log").read_text()
+        cluster = Cluster(*server.address)
+        (job,) = cluster._ask("GET", "/jobs/overview")["jobs"]
+        of = cluster._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]["restored"]
+        assert Path(urlsplit(of["external_path"]).path) == last
+        assert compared(folded(home / "out.ndjson")) == wanted, number
+
+
+def test_a_savepoint_that_is_not_there_is_told(home, server):
+    cluster = Cluster(*server.address, savepoint=(home / "nothing").as_uri())
+    with pytest.raises(FlowError, match=r"nothing"):
+        streamed(home, cluster)
