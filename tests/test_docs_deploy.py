@@ -49,7 +49,7 @@ def test_its_commands_find_what_a_replay_finds(shell, home, flink_cluster, pool)
         sinks={"repository": str(home / "replayed.ndjson")},
     )
     wanted = set(folded(home / "replayed.ndjson"))
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 4
     for command in COMMANDS:
         for name in ("reports.ndjson", "smart-home.positions"):
             (home / name).unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def test_what_it_has_other_machines_run_are_commands_of_ours():
         if container.get("args", [""])[0] == "rms"
     ]
     said += [shlex.split(text) for kind, text in BLOCKS if kind == "console" and text.startswith("rms ")]
-    assert [words[1] for words in said] == ["worker", "stream", "worker"]
+    assert [words[1] for words in said] == ["worker", "stream", "worker", "stream"]
     for _, name, *words in said:
         command = get_command(app).commands[name]
         assert command.make_context(name, [*words]).params

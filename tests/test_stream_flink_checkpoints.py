@@ -6,16 +6,19 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from evented import folded
+from evented import SINGLE, folded, write_rules
 from flinked import compared, document, made, replayed, streamed
 from servers.flink_cluster import Cluster as Server
 
+from rms_flows.beam import flink
 from rms_flows.beam.cluster import Cluster
 from rms_flows.errors import FlowError
 from rms_flows.stream import Pace
@@ -65,8 +68,8 @@ def begun(home, server, rate, *more):
 
 
 def test_a_stream_with_checkpoints_ends_when_its_sources_do_and_leaves_no_job(home, server):
-    """The trap: with checkpoints, Flink waits for more for good."""
-    cluster = Cluster(*server.address, checkpoint=EVERY)
+    """The traps: Flink waits for more for good; what a bundle gave that a checkpoint closed never came."""
+    cluster = Cluster(*server.address, checkpoint=0.2)
     done = streamed(home, cluster, pace=Pace(20, 150.0, 0.1))
     assert done.sources["a"] == {"rows": 602, "late": 0}
     assert done.sinks["out"] > 0
@@ -99,6 +102,51 @@ def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(h
         of = cluster._ask("GET", f"/jobs/{job['jid']}/checkpoints")["latest"]["restored"]
         assert Path(urlsplit(of["external_path"]).path) == last
         assert compared(folded(home / "out.ndjson")) == wanted, number
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        (EVERY, r"the job is RUNNING, and has run no step of it for 1\d s"),
+        (None, "the job is DONE, before the end of what was to be read"),
+    ],
+)
+def test_a_checkpoint_of_another_flow_is_told_where_nothing_comes_of_it(
+    home, server, monkeypatch, checkpoint, said
+):
+    """The trap: Flink brings back a job without a reader, which is RUNNING for good."""
+    pace = Pace(20, 100.0, 0.1)
+
+    def stop():
+        end = time.monotonic() + 60
+        while not checkpoints(home) and time.monotonic() < end:
+            time.sleep(0.1)
+        pace.stop()
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    streamed(home, Cluster(*server.address, checkpoint=EVERY), pace=pace)
+    watcher.join()
+    write_rules(home / "rules", *SINGLE)  # and none that keeps state: there are fewer steps
+    monkeypatch.setattr(flink, "BEGINS", 10.0)
+    other = Cluster(*server.address, checkpoint=checkpoint, savepoint=checkpoints(home)[-1].as_uri())
+    with pytest.raises(FlowError, match=f"{said}.*; start it without --savepoint, it goes on"):
+        streamed(home, other)
+    assert streamed(home, replace(other, savepoint=None)).sources["a"]["rows"] > 0
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_job_that_does_not_begin_is_told(running, monkeypatch):
+    monkeypatch.setattr(Cluster, "running", lambda *_: 61.0 if running else 0.0)
+    said = (
+        "has run no step of it for 61 s; .* use 2.76"
+        if running
+        else "hasn't begun after 331 s, it is STOPPED"
+    )
+    with pytest.raises(FlowError, match=said):
+        flink._begins(Cluster(), "rms-x", "RUNNING" if running else "STOPPED", 331.0)
+    if not running:
+        flink._begins(Cluster(), "rms-x", "RUNNING", 329.0)  # there may be a slot yet
 
 
 def test_a_savepoint_that_is_not_there_is_told(home, server):

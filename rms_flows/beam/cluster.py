@@ -86,6 +86,13 @@ class Cluster:
         found = self._ask("GET", "/jobs/overview")["jobs"]
         return {one["jid"]: one["state"] for one in found if one["name"] == name}
 
+    def running(self, name: str) -> float:
+        """Give the seconds for which all tasks of a job have been running; 0 where one is not."""
+        jobs = [job for job, state in self.jobs(name).items() if state not in OVER]
+        tasks = [task for job in jobs for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
+        seconds = (task["duration"] / 1_000 if task["status"] == "RUNNING" else 0.0 for task in tasks)
+        return min(seconds, default=0.0)
+
     def only(self, name: str) -> None:
         """See that no job of the same flow runs: they have all before the last dash in common.
 

@@ -50,8 +50,16 @@ LOOK_EVERY: Final = 0.2
 START: Final = 330.0
 """Seconds until a job has to run: Flink itself gives up after 300 s without a free slot."""
 
+BEGINS: Final = 60.0
+"""Seconds for which all tasks may run before the first step: rules are loaded meanwhile."""
+
 OLD_RUNNER: Final = (
     "start it again, it goes on without loss; Beam's Flink runner loses work up to 2.75, use 2.76"
+)
+
+OTHER_GRAPH: Final = (
+    "start it without --savepoint, it goes on from its positions; what Flink keeps of a job fits only a flow "
+    "of the same steps"
 )
 
 
@@ -93,7 +101,7 @@ def run(
                 return _away(result, cluster, name, stopped)
             if cluster.checkpoint is not None:
                 return _kept_going(result, cluster, name, live)
-            _watch(result, cluster, live.waiting)
+            _watch(result, cluster, name, live.waiting)
             _reconcile(cluster, live.over, sum(live.ledger.owing().values()))
             return counted(result)
         except BaseException:
@@ -137,6 +145,8 @@ def _kept(cluster: Cluster) -> Iterator[str]:
     """Say what Flink keeps of a job, and what the job begins from."""
     if cluster.checkpoint is not None:
         yield f"--checkpointing_interval={round(cluster.checkpoint * 1_000)}"
+        # Else what a bundle gives that a checkpoint closes waits for the next, which the reader never has.
+        yield "--finish_bundle_before_checkpointing"
         yield "--externalized_checkpoints_enabled"
         yield "--retain_externalized_checkpoints_on_cancellation"
     if cluster.savepoint is not None:
@@ -145,7 +155,7 @@ def _kept(cluster: Cluster) -> Iterator[str]:
 
 def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool]) -> Account:
     """Wait for the end of a job whose steps other processes run, or end it."""
-    _watch(result, cluster, lambda: 0.0, stopped)  # there, `watched` sees whether it does something
+    _watch(result, cluster, name, lambda: 0.0, stopped)  # there, `watched` sees whether it does something
     if stopped():
         cluster.cancel(name)
         return Account()  # the runner tells of no job that was ended
@@ -157,7 +167,8 @@ def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool])
 
 def _kept_going(result: Any, cluster: Cluster, name: str, live: Live) -> Account:
     """Wait until all is read and acknowledged, then end the job: with checkpoints Flink waits for more."""
-    _watch(result, cluster, live.waiting, lambda: live.over and not live.ledger.owing())
+    _watch(result, cluster, name, live.waiting, lambda: live.over and not live.ledger.owing())
+    _reconcile(cluster, live.over, sum(live.ledger.owing().values()))
     cluster.cancel(name)
     return live.counts  # the runner tells of no job that was ended
 
@@ -165,6 +176,7 @@ def _kept_going(result: Any, cluster: Cluster, name: str, live: Live) -> Account
 def _watch(
     result: Any,
     cluster: Cluster,
+    name: str,
     waiting: Callable[[], float | None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -172,21 +184,33 @@ def _watch(
     began = time.monotonic()
     while (state := _state(result, cluster)) not in _ENDS and not stopped():
         idle = waiting()
-        if idle is None and time.monotonic() - began > START:
-            raise FlowError(
-                f"the job hasn't begun after {START:.0f} s, it is {state}",
-                where=cluster.rest,
-                remedy="see on Flink's page what it waits for: a free slot, or workers that can't be reached",
-            )
+        if idle is None and time.monotonic() - began > BEGINS:
+            _begins(cluster, name, state, time.monotonic() - began)
         if idle is not None and idle > STALLED:
             raise FlowError(
                 f"Flink says that the job is {state}, and has run no step of it for {idle:.0f} s",
                 where=cluster.rest,
-                remedy=OLD_RUNNER,
+                remedy=_remedy(cluster),
             )
         time.sleep(LOOK_EVERY)
     if state in _ENDS and state != PipelineState.DONE:
         raise _failed(result, cluster, state)
+
+
+def _begins(cluster: Cluster, name: str, state: str, seconds: float) -> None:
+    """See that a job without a step so far still waits for something."""
+    if (running := cluster.running(name)) > BEGINS:
+        raise FlowError(
+            f"Flink says that the job is {state}, and has run no step of it for {running:.0f} s",
+            where=cluster.rest,
+            remedy=_remedy(cluster),
+        )
+    if seconds > START:
+        raise FlowError(
+            f"the job hasn't begun after {seconds:.0f} s, it is {state}",
+            where=cluster.rest,
+            remedy="see on Flink's page what it waits for: a free slot, or workers that can't be reached",
+        )
 
 
 def _reconcile(cluster: Cluster, over: bool, owing: int) -> None:  # noqa: FBT001  it is what was found
@@ -196,8 +220,12 @@ def _reconcile(cluster: Cluster, over: bool, owing: int) -> None:  # noqa: FBT00
             f"Flink says that the job is DONE, {'at' if over else 'before'} the end of what was to be read, "
             f"where sinks have {owing} acknowledgements to give",
             where=cluster.rest,
-            remedy=OLD_RUNNER,
+            remedy=_remedy(cluster),
         )
+
+
+def _remedy(cluster: Cluster) -> str:
+    return OLD_RUNNER if cluster.savepoint is None else OTHER_GRAPH
 
 
 _ENDS: Final = frozenset(

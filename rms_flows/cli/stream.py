@@ -36,6 +36,8 @@ rms stream smart-home.yaml --metrics 9464 --log json
 rms stream smart-home --registry registry
 
 rms stream smart-home.yaml --engine flink --job-server localhost:8099 --flink-rest http://localhost:8081
+
+rms stream smart-home.yaml --engine flink --checkpoint 2 --savepoint file:///srv/savepoints/savepoint-1a2b3c
 """
 
 
