@@ -30,13 +30,12 @@ VALUES = st.lists(st.lists(WORD, max_size=6).map("".join), min_size=1, max_size=
 @given(
     st.lists(st.tuples(WORD, st.booleans(), st.booleans(), st.booleans()), max_size=12, unique=True),
     VALUES,
-    st.sampled_from([1, 2, 4096]),
 )
-@example([("a\0b", False, False, False)], ["xa\0by"], 4096)
-@example([("~", False, True, False)], ["}", "~"], 4096)  # one class
-@example([("k", True, True, False)], ["\u212a"], 4096)  # Kelvin
-@example([("reg", False, False, False)], ["x", "reg"], 4096)  # its window begins in the text before
-def test_texts_are_sorted_by_the_literals_they_have(asked, values, piece):
+@example([("a\0b", False, False, False)], ["xa\0by"])
+@example([("~", False, True, False)], ["}", "~"])  # one class
+@example([("k", True, True, False)], ["\u212a"])  # Kelvin
+@example([("reg", False, False, False)], ["x", "reg"])  # its window begins in the text before
+def test_texts_are_sorted_by_the_literals_they_have(asked, values):
     literals = [
         scan.Literal((word if cased else fold(word)).encode(), starts, ends, cased)
         for word, starts, ends, cased in asked
@@ -98,6 +97,25 @@ def test_a_literal_across_two_pieces_of_a_long_text(shift):
     text = "." * (scan_kernel.PIECE + shift) + "abcd" + "." * scan_kernel.PIECE + "x"
     (number,) = scanner.scan(pa.array([text]), np.arange(1)).tolist()
     assert sorted(scanner.members(number)) == [0, 1]
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 5), (7, 6), (9, 8)])
+def test_short_literals_are_found_at_every_place(size, stride):
+    """The traps: a window that begins before the text, before the piece, or in a text that isn't asked for."""
+    word = "abcdefghijk"[:size]
+    scanner = scan.Scanner([scan.Literal(word.encode())])
+    assert scanner._windows.stride == stride
+    places = [*range(2 * stride), *range(scan_kernel.PIECE - size - 9, scan_kernel.PIECE + 9)]
+    texts = ["." * place + word for place in places]
+    for which in (np.arange(len(texts)), np.arange(len(texts))[::-1].copy(), np.arange(0, len(texts), 2)):
+        numbers = scanner.scan(pa.array(texts), which).tolist()
+        assert [scanner.members(number) for number in numbers] == [[0]] * len(which)
+    for begin in range(9):
+        parts = ["." * begin, word, "." * (scan_kernel.PIECE - begin), word, word[:-1] + "."]
+        numbers = scanner.scan(pa.array(parts), np.array([1, 2, 3, 4])).tolist()
+        assert [scanner.members(number) for number in numbers] == [[0], [], [0], []]
+        alone = scanner.scan(pa.array(parts), np.array([3])).tolist()
+        assert [scanner.members(number) for number in alone] == [[0]]
 
 
 def test_arrays_that_begin_and_end_inside_others():

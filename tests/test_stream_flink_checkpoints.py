@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -11,16 +12,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 from evented import SINGLE, folded, write_rules
 from flinked import compared, document, made, replayed, streamed
+from followed import told
 from servers.flink_cluster import Cluster as Server
 
 from rms_flows.beam import flink
 from rms_flows.beam.cluster import Cluster
-from rms_flows.errors import FlowError
+from rms_flows.errors import DocumentError, FlowError
 from rms_flows.stream import Pace
 
 pytestmark = pytest.mark.timeout(7_200)  # so long takes the long form
@@ -87,7 +90,7 @@ def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(h
         for path in (home / "out.ndjson", home / "flow.positions"):
             path.unlink(missing_ok=True)
         known = set(checkpoints(home))
-        process = begun(home, server, 100)
+        process = begun(home, server, 60)
         until(lambda known=known: set(checkpoints(home)) - known, process)
         time.sleep(4 * chance.random())
         server.kill()
@@ -104,6 +107,50 @@ def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(h
         assert compared(folded(home / "out.ndjson")) == wanted, number
 
 
+def cancelled_while_it_reads(home, cluster, enough):
+    """Stream until there is enough of the job, then end it the hard way; what Flink kept has a reader in it."""
+
+    def cancel():
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for job in cluster._ask("GET", "/jobs/overview")["jobs"]:
+                if job["state"] == "RUNNING" and told(home) and enough(job["jid"]):
+                    cluster.cancel(job["name"])
+                    return
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=cancel)
+    watcher.start()
+    with pytest.raises(FlowError, match="Job was cancelled"):
+        streamed(home, cluster, pace=Pace(20, 30.0, 0.1))
+    watcher.join()
+
+
+@pytest.mark.parametrize("rules", ["same", "others"])
+def test_a_job_is_brought_back_from_a_savepoint(home, server, rules):
+    cluster = Cluster(*server.address, checkpoint=3_600.0)
+    data = json.dumps({"target-directory": (home / "savepoints").as_uri()}).encode()
+
+    def kept(job):
+        headers = {"Content-Type": "application/json"}
+        words = Request(f"{cluster.rest}/jobs/{job}/savepoints", data, headers)  # noqa: S310  our own
+        urlopen(words).close()  # noqa: S310  likewise
+        end = time.monotonic() + 60
+        while not (found := [*home.glob("savepoints/*/_metadata")]) and time.monotonic() < end:
+            time.sleep(0.05)
+        return found
+
+    cancelled_while_it_reads(home, cluster, kept)
+    assert set(compared(folded(home / "out.ndjson"))) < set(replayed(home))
+    (savepoint,) = home.glob("savepoints/*")
+    if rules == "others":
+        write_rules(home / "rules", *SINGLE)  # none that keeps state: there are fewer steps
+    done = streamed(home, replace(cluster, savepoint=savepoint.as_uri()))
+    if rules == "same":
+        assert compared(folded(home / "out.ndjson")) == replayed(home)
+    assert done.sources["a"]["rows"] > 0
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [
@@ -111,42 +158,44 @@ def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(h
         (None, "the job is DONE, before the end of what was to be read"),
     ],
 )
-def test_a_checkpoint_of_another_flow_is_told_where_nothing_comes_of_it(
+def test_a_checkpoint_from_after_the_end_has_no_reader_and_that_is_told(
     home, server, monkeypatch, checkpoint, said
 ):
-    """The trap: Flink brings back a job without a reader, which is RUNNING for good."""
-    pace = Pace(20, 100.0, 0.1)
+    """The trap: Flink brings back a job without one, which is RUNNING for good."""
+    cancel = Cluster.cancel
 
-    def stop():
-        end = time.monotonic() + 60
-        while not checkpoints(home) and time.monotonic() < end:
-            time.sleep(0.1)
-        pace.stop()
+    def late(*words):
+        time.sleep(5 * EVERY)
+        cancel(*words)
 
-    watcher = threading.Thread(target=stop)
-    watcher.start()
-    streamed(home, Cluster(*server.address, checkpoint=EVERY), pace=pace)
-    watcher.join()
-    write_rules(home / "rules", *SINGLE)  # and none that keeps state: there are fewer steps
+    with monkeypatch.context() as patch:
+        patch.setattr(Cluster, "cancel", late)
+        streamed(home, Cluster(*server.address, checkpoint=EVERY))
     monkeypatch.setattr(flink, "BEGINS", 10.0)
     other = Cluster(*server.address, checkpoint=checkpoint, savepoint=checkpoints(home)[-1].as_uri())
     with pytest.raises(FlowError, match=f"{said}.*; start it without --savepoint, it goes on"):
         streamed(home, other)
-    assert streamed(home, replace(other, savepoint=None)).sources["a"]["rows"] > 0
+    streamed(home, replace(other, savepoint=None))
+    assert compared(folded(home / "out.ndjson")) == replayed(home)
+
+
+@pytest.mark.parametrize("seconds", [0.0, float("nan"), float("inf")])
+def test_seconds_between_checkpoints_are_checked(seconds):
+    with pytest.raises(DocumentError, match=r"checkpoints are some seconds apart.*; write --checkpoint 2"):
+        Cluster(checkpoint=seconds)
 
 
 @pytest.mark.parametrize("running", [False, True])
 def test_a_job_that_does_not_begin_is_told(running, monkeypatch):
     monkeypatch.setattr(Cluster, "running", lambda *_: 61.0 if running else 0.0)
-    said = (
-        "has run no step of it for 61 s; .* use 2.76"
-        if running
-        else "hasn't begun after 331 s, it is STOPPED"
-    )
-    with pytest.raises(FlowError, match=said):
-        flink._begins(Cluster(), "rms-x", "RUNNING" if running else "STOPPED", 331.0)
-    if not running:
-        flink._begins(Cluster(), "rms-x", "RUNNING", 329.0)  # there may be a slot yet
+    kept = Cluster(savepoint="file:///kept")
+    if running:
+        with pytest.raises(FlowError, match="has run no step of it for 61 s; start it without --savepoint"):
+            flink._begins(kept, "rms-x", "RUNNING", 62.0)
+    for cluster in (Cluster(), *([] if running else [kept])):
+        flink._begins(cluster, "rms-x", "RUNNING", 329.0)  # there may be a slot yet, and rules to load
+        with pytest.raises(FlowError, match="hasn't begun after 331 s, it is STOPPED; see on Flink's page"):
+            flink._begins(cluster, "rms-x", "STOPPED", 331.0)
 
 
 def test_a_savepoint_that_is_not_there_is_told(home, server):

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from rms_flows.errors import BusyError, DocumentError, FlowError
 
 SECONDS: Final = 10.0
 """In which a server has to answer."""
+
+SHORTEST: Final = 0.01
+"""Seconds between two checkpoints at least."""
 
 OVER: Final = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 """States that a job doesn't leave."""
@@ -55,6 +59,12 @@ class Cluster:
                 where=self.workers,
                 remedy="write --workers external:localhost:50000, as Flink's task managers reach it",
             )
+        if self.checkpoint is not None and not SHORTEST <= self.checkpoint < inf:
+            raise DocumentError(
+                "checkpoints are some seconds apart, a hundredth at least",
+                where=str(self.checkpoint),
+                remedy="write --checkpoint 2",
+            )
         if urlsplit(self.rest).scheme not in {"http", "https"} or not urlsplit(self.rest).hostname:
             raise DocumentError(
                 "the address of Flink's REST interface is a URL of http or https",
@@ -87,7 +97,7 @@ class Cluster:
         return {one["jid"]: one["state"] for one in found if one["name"] == name}
 
     def running(self, name: str) -> float:
-        """Give the seconds for which all tasks of a job have been running; 0 where one is not."""
+        """Give the seconds since all tasks of a job were deployed; 0 where one does not run."""
         jobs = [job for job, state in self.jobs(name).items() if state not in OVER]
         tasks = [task for job in jobs for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
         seconds = (task["duration"] / 1_000 if task["status"] == "RUNNING" else 0.0 for task in tasks)

@@ -51,15 +51,15 @@ START: Final = 330.0
 """Seconds until a job has to run: Flink itself gives up after 300 s without a free slot."""
 
 BEGINS: Final = 60.0
-"""Seconds for which all tasks may run before the first step: rules are loaded meanwhile."""
+"""Seconds for which all tasks of a job that was brought back may run before the first step."""
 
 OLD_RUNNER: Final = (
     "start it again, it goes on without loss; Beam's Flink runner loses work up to 2.75, use 2.76"
 )
 
-OTHER_GRAPH: Final = (
-    "start it without --savepoint, it goes on from its positions; what Flink keeps of a job fits only a flow "
-    "of the same steps"
+NO_READER: Final = (
+    "start it without --savepoint, it goes on from its positions; what Flink kept of a job that had "
+    "read all has no reader"
 )
 
 
@@ -102,7 +102,7 @@ def run(
             if cluster.checkpoint is not None:
                 return _kept_going(result, cluster, name, live)
             _watch(result, cluster, name, live.waiting)
-            _reconcile(cluster, live.over, sum(live.ledger.owing().values()))
+            _reconcile(cluster, live.over, sum(live.ledger.owing().values()), begun=live.left is not None)
             return counted(result)
         except BaseException:
             if live is not None:
@@ -143,10 +143,10 @@ def _options(cluster: Cluster, name: str, workers: str) -> PipelineOptions:
 
 def _kept(cluster: Cluster) -> Iterator[str]:
     """Say what Flink keeps of a job, and what the job begins from."""
+    # Else what a bundle gives that a checkpoint closes waits for the next, and the reader has none.
+    yield "--finish_bundle_before_checkpointing"
     if cluster.checkpoint is not None:
         yield f"--checkpointing_interval={round(cluster.checkpoint * 1_000)}"
-        # Else what a bundle gives that a checkpoint closes waits for the next, which the reader never has.
-        yield "--finish_bundle_before_checkpointing"
         yield "--externalized_checkpoints_enabled"
         yield "--retain_externalized_checkpoints_on_cancellation"
     if cluster.savepoint is not None:
@@ -161,14 +161,14 @@ def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool])
         return Account()  # the runner tells of no job that was ended
     total = counted(result)
     told = words(total, READER)
-    _reconcile(cluster, told["ends"] > 0, told["owed"] - told["given"])
+    _reconcile(cluster, told["ends"] > 0, told["owed"] - told["given"], begun=told["turns"] > 0)
     return total
 
 
 def _kept_going(result: Any, cluster: Cluster, name: str, live: Live) -> Account:
     """Wait until all is read and acknowledged, then end the job: with checkpoints Flink waits for more."""
-    _watch(result, cluster, name, live.waiting, lambda: live.over and not live.ledger.owing())
-    _reconcile(cluster, live.over, sum(live.ledger.owing().values()))
+    _watch(result, cluster, name, live.waiting, live.is_done)
+    _reconcile(cluster, live.over, sum(live.ledger.owing().values()), begun=live.left is not None)
     cluster.cancel(name)
     return live.counts  # the runner tells of no job that was ended
 
@@ -190,7 +190,7 @@ def _watch(
             raise FlowError(
                 f"Flink says that the job is {state}, and has run no step of it for {idle:.0f} s",
                 where=cluster.rest,
-                remedy=_remedy(cluster),
+                remedy=OLD_RUNNER,
             )
         time.sleep(LOOK_EVERY)
     if state in _ENDS and state != PipelineState.DONE:
@@ -199,11 +199,11 @@ def _watch(
 
 def _begins(cluster: Cluster, name: str, state: str, seconds: float) -> None:
     """See that a job without a step so far still waits for something."""
-    if (running := cluster.running(name)) > BEGINS:
+    if cluster.savepoint is not None and (running := cluster.running(name)) > BEGINS:
         raise FlowError(
             f"Flink says that the job is {state}, and has run no step of it for {running:.0f} s",
             where=cluster.rest,
-            remedy=_remedy(cluster),
+            remedy=NO_READER,
         )
     if seconds > START:
         raise FlowError(
@@ -213,19 +213,21 @@ def _begins(cluster: Cluster, name: str, state: str, seconds: float) -> None:
         )
 
 
-def _reconcile(cluster: Cluster, over: bool, owing: int) -> None:  # noqa: FBT001  it is what was found
+def _reconcile(
+    cluster: Cluster,
+    over: bool,  # noqa: FBT001  it is what was found
+    owing: int,
+    *,
+    begun: bool,
+) -> None:
     """See that all was read that was to be, and that all sinks have it: that a job is DONE proves nothing."""
     if owing or not over:
         raise FlowError(
             f"Flink says that the job is DONE, {'at' if over else 'before'} the end of what was to be read, "
             f"where sinks have {owing} acknowledgements to give",
             where=cluster.rest,
-            remedy=_remedy(cluster),
+            remedy=OLD_RUNNER if begun or cluster.savepoint is None else NO_READER,
         )
-
-
-def _remedy(cluster: Cluster) -> str:
-    return OLD_RUNNER if cluster.savepoint is None else OTHER_GRAPH
 
 
 _ENDS: Final = frozenset(

@@ -114,6 +114,10 @@ class Live:
         finally:
             self.at_work, self.left = False, time.monotonic()
 
+    def is_done(self) -> bool:
+        """Tell whether all is read and acknowledged, and no step has more to do."""
+        return self.over and not self.ledger.owing() and not self.at_work
+
     def waiting(self) -> float | None:
         """Tell for how many seconds the runner has run no step; None before the first time."""
         if self.at_work:
@@ -154,7 +158,7 @@ LEFT: Final = 70
 
 def watched(run: str, seconds: float = STALLED) -> None:
     """End this process where the runner leaves the steps of a run alone: it starts them anew elsewhere."""
-    while (live := LIVE.get(run)) is not None and not live.over:
+    while (live := LIVE.get(run)) is not None and not live.is_done():
         idle = live.waiting()
         if idle is not None and idle >= seconds:
             _leave(f"has run no step for {idle:.0f} s")

@@ -104,7 +104,6 @@ Checkpoint = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="SECONDS",
-        min=0.1,
         help="Have Flink keep a checkpoint so often; for a job that may be brought back by Flink's means.",
     ),
 ]
