@@ -10,7 +10,7 @@ threads among them, so that whoever else uses the machine matters little. The ra
 
 Latency: events are made at a rate, each carries the time at which it was handed to a producer, and each
 hundredth is reported; it ends when a consumer has the report. Seconds are the clock's, so the machine has
-to be otherwise idle. The first quarter is left out.
+to be otherwise idle. The first quarter is left out. Flink keeps a checkpoint each two seconds.
 
 Memory: a day of a home in event time, as fast as it goes, with correlations over minutes and hours; how much
 larger the process is at the end than after a fifth.
@@ -209,6 +209,7 @@ def latency(broker: str, work: Path, rate_: int, seconds: float, flink: Sequence
         words += ["--dead-letters", str(work / "dead.ndjson")]
         if flink:
             words += ["--engine", "flink", "--job-server", flink[0], "--flink-rest", flink[1]]
+            words += ["--checkpoint", "2"]
         process = subprocess.Popen([sys.executable, "-m", "rms_flows", *words], stderr=log)  # noqa: S603  ours
         found: list[float] = []
         over = threading.Event()
