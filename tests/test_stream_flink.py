@@ -16,7 +16,7 @@ import pytest
 import topics
 import yaml
 from evented import CORRELATIONS, SINGLE, folded, write_rules
-from flinked import compared, document, made, replayed, streamed
+from flinked import compared, document, jobs_of, made, replayed, streamed, written
 from followed import streamed_until, told
 from servers.flink_cluster import Cluster as Server
 from typer.testing import CliRunner
@@ -90,15 +90,14 @@ def test_a_runner_that_does_nothing_is_told_and_its_job_ended(home, cluster, mon
     said = r"Flink says that the job is RUNNING, and has run no step of it for \d+ s; start it again, .* use 2.76"
     with pytest.raises(FlowError, match=said):
         streamed(home, cluster)
-    assert not left_over(cluster, home.name)
+    assert not left_over(cluster, home)
 
 
-def left_over(cluster, flow):
+def left_over(cluster, home):
     """Jobs of a flow that are not over; other tests use the cluster meanwhile."""
-    found = cluster._ask("GET", "/jobs/overview")["jobs"]
-    ours = {one["jid"]: one["state"] for one in found if one["name"].rpartition("-")[0] == f"rms-{flow}"}
+    ours = jobs_of(cluster, home)
     assert ours
-    return [job for job, state in ours.items() if state not in OVER]
+    return [one["jid"] for one in ours if one["state"] not in OVER]
 
 
 def test_a_job_that_is_done_before_all_was_read_is_an_error(home, cluster, monkeypatch):
@@ -131,8 +130,7 @@ def test_a_flink_that_is_killed_ends_the_stream_and_the_next_start_goes_on(home,
 
 
 def killed(home, cluster, kills, seed):
-    written = {**document().model_dump(mode="json", exclude_none=True), "orchestrator": home.name}
-    (home / "flow.yaml").write_text(yaml.safe_dump(written))
+    written(home)
     script = Path(__file__).with_name("killed_stream.py")
     arguments = ["flow.yaml", "--batch", "20", "--bundle", "0.1", "--shards", "2", "--rate=150"]
     where = ["--engine=flink", f"--job-server={cluster.job_server}", f"--flink-rest={cluster.rest}"]
@@ -151,7 +149,7 @@ def test_kill_9_at_any_moment_loses_no_report_and_leaves_no_job(home, cluster, k
     assert killed(home, cluster, kills, seed) >= 2
     assert compared(folded(home / "out.ndjson")) == replayed(home)
     end = time.monotonic() + 60
-    while left := left_over(cluster, home.name):
+    while left := left_over(cluster, home):
         assert time.monotonic() < end, f"{left} of clients that were killed still run"
         time.sleep(0.2)
 

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-import yaml
 from evented import SINGLE, folded, write_rules
-from flinked import compared, document, made, replayed, streamed
+from flinked import compared, jobs_of, made, replayed, streamed, until, written
 from followed import told
 from servers.flink_cluster import Cluster as Server
 
@@ -49,18 +48,9 @@ def checkpoints(home):
     return sorted((path.parent for path in found), key=lambda path: path.stat().st_mtime)
 
 
-def until(what, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not (found := what()) and process.poll() is None:
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-    return found
-
-
 def begun(home, server, rate, *more):
     """Start a stream as a person does, in a process of its own."""
-    written = {**document().model_dump(mode="json", exclude_none=True), "orchestrator": home.name}
-    (home / "flow.yaml").write_text(yaml.safe_dump(written))
+    written(home)
     pace = ["--batch", "20", "--bundle", "0.1", "--shards", "2", f"--rate={rate}"]
     where = [f"--job-server={server.address.job_server}", f"--flink-rest={server.address.rest}"]
     kept = [f"--checkpoint={EVERY}", *more]
@@ -91,7 +81,9 @@ def test_a_job_brought_back_from_its_last_checkpoint_finds_what_a_replay_finds(h
             path.unlink(missing_ok=True)
         known = set(checkpoints(home))
         process = begun(home, server, 60)
-        until(lambda known=known: set(checkpoints(home)) - known, process)
+        until(
+            lambda known=known, process=process: process.poll() is not None or set(checkpoints(home)) - known
+        )
         time.sleep(4 * chance.random())
         server.kill()
         process.kill()
@@ -111,13 +103,10 @@ def cancelled_while_it_reads(home, cluster, enough):
     """Stream until there is enough of the job, then end it the hard way; what Flink kept has a reader in it."""
 
     def cancel():
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for job in cluster._ask("GET", "/jobs/overview")["jobs"]:
-                if job["state"] == "RUNNING" and told(home) and enough(job["jid"]):
-                    cluster.cancel(job["name"])
-                    return
-            time.sleep(0.05)
+        until(lambda: told(home))
+        (job,) = jobs_of(cluster, home)
+        until(lambda: enough(job["jid"]))
+        cluster.cancel(job["name"])
 
     watcher = threading.Thread(target=cancel)
     watcher.start()
@@ -135,10 +124,7 @@ def test_a_job_is_brought_back_from_a_savepoint(home, server, rules):
         headers = {"Content-Type": "application/json"}
         words = Request(f"{cluster.rest}/jobs/{job}/savepoints", data, headers)  # noqa: S310  our own
         urlopen(words).close()  # noqa: S310  likewise
-        end = time.monotonic() + 60
-        while not (found := [*home.glob("savepoints/*/_metadata")]) and time.monotonic() < end:
-            time.sleep(0.05)
-        return found
+        return until(lambda: [*home.glob("savepoints/*/_metadata")])
 
     cancelled_while_it_reads(home, cluster, kept)
     assert set(compared(folded(home / "out.ndjson"))) < set(replayed(home))

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from evented import folded
-from flinked import compared, made, replayed, streamed
+from flinked import compared, jobs_of, made, replayed, streamed, streamed_while, until
 from followed import told
 
 from rms_flows.beam.cluster import Cluster
@@ -65,13 +64,6 @@ def size(home):
     return out.stat().st_size if out.exists() else 0
 
 
-def until(what, seconds=120):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.1)
-
-
 HANGS = 300.0
 """Seconds for what takes forty: one run, among dozens, did not go on in fifteen minutes, and nobody knows why."""
 
@@ -83,10 +75,9 @@ def unless_it_hangs(home, cluster):
 
     def cancel():
         hung.set()
-        for one in cluster._ask("GET", "/jobs/overview")["jobs"]:
-            if one["name"].rpartition("-")[0] == f"rms-{home.name}":
-                sys.stderr.write(f"{one}\n")
-                cluster.cancel(one["name"])
+        for one in jobs_of(cluster, home):
+            sys.stderr.write(f"{one}\n")
+            cluster.cancel(one["name"])
 
     timer = threading.Timer(HANGS, cancel)
     timer.start()
@@ -135,48 +126,33 @@ def test_with_checkpoints_flink_goes_on_from_the_last_when_a_worker_is_killed(ho
 
     def kept(word):
         """Say how many checkpoints of the job there are, or how often it began from one."""
-        jobs = cluster._ask("GET", "/jobs/overview")["jobs"]
-        ours = [one["jid"] for one in jobs if one["name"].rpartition("-")[0] == f"rms-{home.name}"]
+        ours = jobs_of(cluster, home)
         with suppress(FlowError):  # there are none before a job has begun
-            return ours and cluster._ask("GET", f"/jobs/{ours[0]}/checkpoints")["counts"][word]
+            return ours and cluster._ask("GET", f"/jobs/{ours[0]['jid']}/checkpoints")["counts"][word]
         return 0
 
-    def watch():
-        try:
-            until(lambda: kept("completed") and size(home) and children(pool.pid))
-            for one in children(pool.pid):
-                os.kill(one, signal.SIGKILL)
-            assert compared(told(home)) != wanted, "there is more to read"
-            until(lambda: kept("restored"))
-            until(lambda: compared(told(home)) == wanted)
-        finally:
-            pace.stop()
+    def kill():
+        until(lambda: kept("completed") and size(home) and children(pool.pid))
+        for one in children(pool.pid):
+            os.kill(one, signal.SIGKILL)
+        assert compared(told(home)) != wanted, "there is more to read"
+        until(lambda: kept("restored"))
+        until(lambda: compared(told(home)) == wanted)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    assert streamed(home, cluster, pace=pace).stopped
-    watcher.join()
+    streamed_while(kill, home, cluster, pace)
     assert kept("restored") == 1
     assert compared(folded(home / "out.ndjson")) == wanted
 
 
 def test_it_is_stopped_by_flink_goes_on_and_there_is_but_one_of_a_flow(home, cluster):
-    pace = Pace(20, 30.0, 0.2)
+    def start_another():
+        until(lambda: size(home))
+        with pytest.raises(
+            BusyError, match=r"the job \w+ of this flow is RUNNING; leave it be, or cancel it"
+        ):
+            streamed(home, cluster)
 
-    def watch():
-        try:
-            until(lambda: size(home))
-            with pytest.raises(
-                BusyError, match=r"the job \w+ of this flow is RUNNING; leave it be, or cancel it"
-            ):
-                streamed(home, cluster)
-        finally:
-            pace.stop()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    assert streamed(home, cluster, pace=pace).stopped
-    watcher.join()
+    streamed_while(start_another, home, cluster, Pace(20, 30.0, 0.2))
     assert {*folded(home / "out.ndjson")} < {*replayed(home)}
     streamed(home, cluster)
     assert compared(folded(home / "out.ndjson")) == replayed(home)

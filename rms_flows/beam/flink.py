@@ -99,11 +99,7 @@ def run(
             result = pipeline.run()
             if live is None:
                 return _away(result, cluster, name, stopped)
-            if cluster.checkpoint is not None:
-                return _kept_going(result, cluster, name, live)
-            _watch(result, cluster, name, live.waiting)
-            _reconcile(cluster, live.over, sum(live.ledger.owing().values()), begun=live.left is not None)
-            return counted(result)
+            return _here(result, cluster, name, live)
         except BaseException:
             if live is not None:
                 _leave(live)
@@ -165,10 +161,13 @@ def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool])
     return total
 
 
-def _kept_going(result: Any, cluster: Cluster, name: str, live: Live) -> Account:
-    """Wait until all is read and acknowledged, then end the job: with checkpoints Flink waits for more."""
-    _watch(result, cluster, name, live.waiting, live.is_done)
+def _here(result: Any, cluster: Cluster, name: str, live: Live) -> Account:
+    """Wait for the end of a job whose steps this process runs; with checkpoints Flink waits for more then."""
+    kept = cluster.checkpoint is not None
+    _watch(result, cluster, name, live.waiting, live.is_done if kept else lambda: False)
     _reconcile(cluster, live.over, sum(live.ledger.owing().values()), begun=live.left is not None)
+    if not kept:
+        return counted(result)
     cluster.cancel(name)
     return live.counts  # the runner tells of no job that was ended
 
@@ -178,7 +177,7 @@ def _watch(
     cluster: Cluster,
     name: str,
     waiting: Callable[[], float | None],
-    stopped: Callable[[], bool] = lambda: False,
+    stopped: Callable[[], bool],
 ) -> None:
     """Wait for the end of a job, and see that it does something meanwhile."""
     began = time.monotonic()

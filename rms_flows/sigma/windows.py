@@ -26,8 +26,8 @@ class Literal(NamedTuple):
     cased: bool = False
 
 
-_FORMS: Final = ((8, 4), (6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (2, 3))
-"""Strides and widths of windows, the fastest first; what is left is (1, 3)."""
+_FORMS: Final = ((8, 4), (6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (2, 3), (1, 3))
+"""Strides and widths of windows, the fastest first; the last is for any literals."""
 _ANY: Final = [byte for byte in range(128) if byte & kernel.CASELESS == byte]
 """What a byte of a window can be."""
 _OTHERS: Final = len(_ANY)
@@ -58,7 +58,7 @@ class _Places(NamedTuple):
 def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
     """Choose for each literal windows that the sample seldom has, and that few literals share."""
     sizes = np.array([len(one.text) for one in literals], dtype=np.int64)
-    stride, width = _form(sizes)
+    stride, width, begins = _form(sizes)
     mask = np.uint32(int.from_bytes(bytes([kernel.CASELESS] * width), "little"))
     bits = min(max(_BITS, (_SPARSE * stride * len(literals)).bit_length()), _MORE_BITS)
     shift = np.uint32(32 - bits)
@@ -77,40 +77,42 @@ def windows(literals: Sequence[Literal], sample: bytes) -> kernel.Windows:
     groups, chosen = ordered[first], inside[order[first]]
     places = [_Places(owner[chosen], back[chosen], codes[chosen])]
     missing = np.setdiff1d(np.arange(len(literals) * stride), groups)
-    begins = [_begin(sizes, remainder, stride, width)[0] for remainder in range(stride)]
     for literal, remainder in zip((missing // stride).tolist(), (missing % stride).tolist(), strict=True):
-        places.append(_open(literals[literal].text, literal, int(begins[remainder][literal]), width))
+        places.append(_open(literals[literal].text, literal, int(begins[remainder, literal]), width))
     literal, back, codes = (np.concatenate(parts) for parts in zip(*places, strict=True))
     return _table(_Places(literal, back, codes), mask, shift, stride)
 
 
-def _form(sizes: np.ndarray) -> tuple[int, int]:
-    """Choose stride and width: short literals don't fill long windows."""
+def _form(sizes: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """Choose stride and width: short literals don't fill long windows; give where these begin, too."""
     for stride, width in _FORMS:
-        open_bytes = [_begin(sizes, remainder, stride, width)[1] for remainder in range(stride)]
-        if sum(int(np.sum(float(_OTHERS) ** one, where=one > 0)) for one in open_bytes) <= _MANY:
-            return stride, width
-    return 1, 3
+        begins, outside = _begins(sizes, stride, width)
+        if np.sum(float(_OTHERS) ** outside, where=outside > 0) <= _MANY:
+            break
+    return stride, width, begins
 
 
-def _begin(sizes: np.ndarray, remainder: int, stride: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose where windows of a remainder begin: before literals, in them, or near their ends.
+def _begins(sizes: np.ndarray, stride: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose where windows begin: before literals, in them, or near their ends.
 
     Args:
         sizes: int64, bytes of each literal.
-        remainder: Of the bytes from a literal's beginning to the window's.
-        stride: What it is a remainder of.
+        stride: Bytes between two windows.
         width: Bytes of a window.
 
     Returns:
-        For each literal the bytes from its beginning to the window's, and how many bytes of the window lie
-        outside of it; the fewer, the fewer places it may be at.
+        For each remainder by the stride and each literal, shape (stride, literals), the bytes from the
+        literal's beginning to the window's, and how many bytes of the window lie outside of it; the fewer,
+        the fewer places it may be at.
     """
-    # A window further before a literal would miss one in the data's first bytes.
-    begins = np.arange(-(-remainder % stride), width + stride, stride)[:, None]
+    first = -(
+        -np.arange(stride) % stride
+    )  # further before a literal would miss one in the data's first bytes
+    begins = (first[:, None] + np.arange(0, width + 2 * stride, stride))[:, :, None]
     outside = np.minimum(np.maximum(-begins, 0) + np.maximum(begins + width - sizes, 0), width)
-    best = outside.argmin(axis=0)
-    return begins[best, 0], outside[best, np.arange(len(sizes))]
+    best = outside.argmin(axis=1)
+    least = np.take_along_axis(outside, best[:, None], axis=1)[:, 0]
+    return np.take_along_axis(begins[:, :, 0], best, axis=1), least
 
 
 def _codes(text: bytes) -> np.ndarray:
