@@ -35,6 +35,7 @@ class Cluster:
             in the process that starts the stream.
         checkpoint: Seconds between two checkpoints of a job; None asks for none.
         savepoint: Path of what a job begins from, a checkpoint or a savepoint, as Flink reaches it.
+        parallelism: Readers, each in a process of its own.
 
     Raises:
         DocumentError: One of them is no such address.
@@ -45,6 +46,7 @@ class Cluster:
     workers: str | None = None
     checkpoint: float | None = None
     savepoint: str | None = None
+    parallelism: int = 1
 
     def __post_init__(self) -> None:
         if _port(f"//{self.job_server}") is None:
@@ -64,6 +66,18 @@ class Cluster:
                 "checkpoints are some seconds apart, a hundredth at least",
                 where=str(self.checkpoint),
                 remedy="write --checkpoint 2",
+            )
+        if self.parallelism > 1 and self.workers is None:
+            raise DocumentError(
+                "several readers need processes of their own",
+                where=f"{self.parallelism} readers",
+                remedy="name a pool of workers with --workers external:HOST:PORT, or write --parallelism 1",
+            )
+        if self.parallelism > 1 and (self.checkpoint is not None or self.savepoint is not None):
+            raise DocumentError(
+                "several readers begin together, by the positions, and a checkpoint brings each back alone",
+                where=f"{self.parallelism} readers",
+                remedy="leave out --checkpoint and --savepoint, or write --parallelism 1",
             )
         if urlsplit(self.rest).scheme not in {"http", "https"} or not urlsplit(self.rest).hostname:
             raise DocumentError(

@@ -44,6 +44,9 @@ RETRIES: Final = 10
 RETRY_MS: Final = 1_000
 """How often Flink starts a job again whose workers are gone, and after how long."""
 
+STAGES: Final = 3
+"""Of a job with several readers: what begins, the readers, what is behind them; each task has a process."""
+
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks at a job."""
 
@@ -126,9 +129,9 @@ def _options(cluster: Cluster, name: str, workers: str) -> PipelineOptions:
             "--environment_type=EXTERNAL",
             f"--environment_config={workers}",
             "--streaming",
-            # One reader feeds all steps, which the runner fuses with it.
-            "--parallelism=1",
-            "--sdk_worker_parallelism=1",
+            # One reader feeds all steps, which the runner fuses with it; several have tasks of their own.
+            f"--parallelism={cluster.parallelism}",
+            f"--sdk_worker_parallelism={1 if cluster.parallelism == 1 else STAGES * cluster.parallelism}",
             f"--max_bundle_time_mills={BUNDLE_MS}",
             f"--number_of_execution_retries={again}",
             f"--execution_retry_delay={RETRY_MS}",
@@ -157,7 +160,9 @@ def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool])
         return Account()  # the runner tells of no job that was ended
     total = counted(result)
     told = words(total, READER)
-    _reconcile(cluster, told["ends"] > 0, told["owed"] - told["given"], begun=told["turns"] > 0)
+    _reconcile(
+        cluster, told["ends"] >= cluster.parallelism, told["owed"] - told["given"], begun=told["turns"] > 0
+    )
     return total
 
 

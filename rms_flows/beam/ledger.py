@@ -1,7 +1,8 @@
 """What a stream has read, and what all its sinks have acknowledged: only the latter is committed.
 
 Each batch goes to every sink, also where nothing is left of it; a sink acknowledges it after its flush. The
-position of a source is that before its lowest batch that a sink still owes. Knows no Beam.
+position of a source is that before its lowest batch that a sink still owes. Where several readers share a
+source, each has a position of its own, and the file holds what they come to together. Knows no Beam.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any, Final
 
 from rms_flows.errors import SourceError
 from rms_flows.io.line import ENDED
-from rms_flows.io.position import NOT_BEGUN, At, Position
+from rms_flows.io.position import NOT_BEGUN, At, Offsets, Position
+from rms_flows.io.share import Share
 from rms_flows.io.staging import publish, writing
 
 VERSION: Final = 1
@@ -61,6 +63,54 @@ class Known:
             found = _begin(place, found, line, lateness)
         return found
 
+    def apart(self, share: Share) -> Known:
+        """Give what one of several readers needs to know."""
+        return Known(
+            _within(self.place, share),
+            [_within(place, share) for place in self.trail],
+            _only(self.first, share),
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Known]) -> Known:
+        """Put together what readers have of a source; a place of the trail holds what lies before it."""
+        if len(parts) == 1:
+            return parts[0]
+        spots: dict[str, tuple[int, int]] = {}
+        trail = []
+        for place in sorted((place for part in parts for place in part.trail), key=lambda one: one.settled):
+            spots |= _spots(place.position)
+            trail.append(Place(Offsets(dict(spots)), place.settled))
+        apart = max(1, -(-len(trail) // Offsets.TRAIL))
+        at = _union(part.place.position for part in parts)
+        return cls(
+            Place(at, min(part.place.settled for part in parts)),
+            trail[::apart],
+            _union(part.first for part in parts),
+        )
+
+
+def fed(source: str, share: Share) -> str:
+    """Name what a reader reads of a source; who reads all of it is called like the source."""
+    return source if share.of == 1 else f"{source}/{share.number}"
+
+
+def _spots(at: At) -> Mapping[str, tuple[int, int]]:
+    assert isinstance(at, Offsets)  # noqa: S101  nothing else is shared
+    return at.spots
+
+
+def _union(parts: Iterable[At]) -> Offsets:
+    return Offsets({name: spot for part in parts for name, spot in _spots(part).items()})
+
+
+def _only(at: At, share: Share) -> At:
+    return at.within(share.takes) if isinstance(at, Offsets) and share.of > 1 else at
+
+
+def _within(place: Place, share: Share) -> Place:
+    return Place(_only(place.position, share), place.settled)
+
 
 def _begin(place: Place, before: At, line: int, lateness: int) -> At:
     latest = NOT_BEGUN if place.settled == NOT_BEGUN else place.settled + lateness
@@ -77,9 +127,12 @@ class Ledger:
         needed: What was settled → the time from which on events still matter, for trimming.
         every: Seconds between two writes of the file.
         begins: Source → where nothing of it has been read, if that is not `Position()`.
+        readers: Source → how many share it, if that is not one; `known` and all calls then name a source by
+            what a reader has of it, see `fed`, and nothing is written before all have been heard.
+        attempt: Told to the readers beside what they have settled, see `load_readers`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  each is something else
         self,
         path: Path | None,
         owed: Mapping[str, int],
@@ -87,19 +140,32 @@ class Ledger:
         needed: Callable[[int], int] = lambda line: line,
         every: float = WRITE_EVERY,
         begins: Mapping[str, At] = {},
+        readers: Mapping[str, int] = {},
+        attempt: int = 0,
     ) -> None:
         self._path = path
+        counts = {name: readers.get(name, 1) for name in owed}
+        self._fed = {name: [Share(one, of) for one in range(of)] for name, of in counts.items()}
+        self._source = {fed(name, share): name for name, shares in self._fed.items() for share in shares}
         self._owed = owed
         self._lateness = lateness
+        self._attempt = attempt
+        self._unheard = self._source.keys() - owed.keys()
+        self._idle: dict[str, bool] = {}
         self._needed = needed
         self._every = every
-        self._waiting: dict[str, dict[int, tuple[Place, int]]] = {name: {} for name in owed}
+        self._waiting: dict[str, dict[int, tuple[Place, int]]] = {name: {} for name in self._source}
         begun = {name: begins.get(name, Position()) for name in owed}
-        self.known = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
+        whole = {name: Known.at(at) for name, at in begun.items()} if path is None else load(path, begun)
+        self.known = {
+            fed(name, share): whole[name].apart(share)
+            for name, shares in self._fed.items()
+            for share in shares
+        }
         self.packs: list[Packs] = [] if path is None else load_packs(path)
         self._written = 0.0
         self._changed = False
-        self._moved = dict.fromkeys(owed, 0.0)
+        self._moved = dict.fromkeys(self._source, 0.0)
 
     def begin(self, source: str, first: At, place: Place) -> None:
         """Say where a source begins that the file says nothing of."""
@@ -116,19 +182,32 @@ class Ledger:
         """
         if self.packs and self.packs[-1]["packs"] == packs:
             return
-        begin = {name: one.place.position.plain() for name, one in self.known.items()}
-        settled = {name: one.place.settled for name, one in self.known.items()}
+        whole = self._whole()
+        begin = {name: one.place.position.plain() for name, one in whole.items()}
+        settled = {name: one.place.settled for name, one in whole.items()}
         entry: Packs = {"packs": dict(packs), "from": begin, "settled": settled}
         self.packs = [*self.packs, entry][-PACKS:]
+
+    def _whole(self) -> dict[str, Known]:
+        """Give what is known of sources, whoever reads them."""
+        return {
+            name: Known.together([self.known[fed(name, share)] for share in shares])
+            for name, shares in self._fed.items()
+        }
 
     def committed(self, source: str) -> tuple[At, int]:
         """Give up to where all is acknowledged, and what is settled there."""
         place = self.known[source].place
         return place.position, place.settled
 
-    def issue(self, source: str, number: int, position: At, settled: int) -> int:
-        """Note that a batch is on its way; tell how often it is to be acknowledged."""
-        owed = self._owed[source]
+    def issue(self, source: str, number: int, position: At, settled: int, *, idle: bool = False) -> int:
+        """Note that a batch is on its way, and if its reader waits; tell how often to acknowledge it."""
+        owed = self._owed[self._source[source]]
+        if source in self._unheard:
+            self._unheard.discard(source)
+            self._changed = True
+        if self._idle.get(source, False) != idle:
+            self._idle[source], self._changed = idle, True
         if not self._waiting[source]:
             self._moved[source] = time.monotonic()
         self._waiting[source][number] = (Place(position, settled), owed)
@@ -162,7 +241,7 @@ class Ledger:
             elif place.position == known.place.position and known.place.settled < place.settled != ENDED:
                 known.place = place  # time went on without an event; what ended may grow
                 self._changed = True
-        self._trim(known, self._lateness[source])
+        self._trim(known, self._lateness[self._source[source]])
         self.write_when_due()
 
     def _trim(self, known: Known, lateness: int) -> None:
@@ -191,7 +270,7 @@ class Ledger:
 
     def write(self) -> None:
         """Write the positions, whole or not at all."""
-        if self._path is None or not self._changed:
+        if self._path is None or not self._changed or self._unheard:
             return
         data = {
             "version": VERSION,
@@ -201,10 +280,15 @@ class Ledger:
                     "at": _plain(one.place),
                     "trail": [_plain(place) for place in one.trail],
                 }
-                for name, one in self.known.items()
+                for name, one in self._whole().items()
             },
             "packs": self.packs,
         }
+        if len(self._fed) < len(self._source):
+            told = {
+                name: [one.place.settled, self._idle.get(name, False)] for name, one in self.known.items()
+            }
+            data["readers"] = {"attempt": self._attempt, "settled": told}
         aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with writing(str(self._path)):
             aside.write_text(json.dumps(data), encoding="utf-8")
@@ -246,6 +330,23 @@ def load_packs(path: Path) -> list[Packs]:
             words = {word: dict(one[word]) for word in ("packs", "from")}
             packs.append({**words, "settled": dict(one.get("settled", {}))})
     return packs
+
+
+def load_readers(path: Path) -> tuple[int, dict[str, tuple[int, bool]]]:
+    """Read of a file of positions what several readers, see `fed`, have settled, and whether they wait.
+
+    Returns:
+        The attempt of the job, 0 where there was one reader, and name → settled and idle.
+
+    Raises:
+        SourceError: As `load`.
+    """
+    found: tuple[int, dict[str, tuple[int, bool]]] = 0, {}
+    with _reading(path) as data:
+        if told := data.get("readers"):
+            names = {name: (int(settled), bool(idle)) for name, (settled, idle) in told["settled"].items()}
+            found = int(told["attempt"]), names
+    return found
 
 
 @contextmanager

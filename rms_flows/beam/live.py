@@ -302,7 +302,7 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             self._bury(live.sinks[self._sink].flush())
             _buried(live.sinks[account.DEAD_LETTERS].flush())
             for mark in self._flushed:
-                live.ledger.acknowledge(mark.source, mark.number)
+                live.ledger.acknowledge(mark.feed, mark.number)
             self._given.inc(len(self._flushed))
             if live.over:  # nobody may come here again to write what is new
                 live.ledger.write()

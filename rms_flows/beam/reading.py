@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import apache_beam as beam
@@ -21,11 +22,14 @@ from apache_beam.transforms.core import RestrictionProvider
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
-from rms_flows.beam.ledger import Ledger
+from rms_flows.beam.ledger import Ledger, fed
+from rms_flows.beam.share import Several, attempt_known, attempt_of, origin, tickets
 from rms_flows.errors import FlowError
 from rms_flows.io.contract import Log
 from rms_flows.io.line import DOUBTS, Taken
 from rms_flows.io.live import Reading, letters
+from rms_flows.io.position import NOT_BEGUN
+from rms_flows.io.share import Share
 
 _MARK: Final = b"rms.mark"
 
@@ -34,7 +38,25 @@ FIRST: Final = 1
 """Number of the first batch: Beam's local runner takes work that is left from 0 on for none, and ends."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one of several readers says of a batch to who keeps the positions.
+
+    Args:
+        feed: What the ledger calls what it reads.
+        attempt: Of the job.
+        begun: What was settled in all sources when the reader began, microseconds.
+        position: Behind the batch, plain.
+        idle: Whether it waits for events.
+    """
+
+    feed: str
+    attempt: int
+    begun: int
+    position: list[Any]
+    idle: bool = False
+
+
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a batch of a stream carries with it.
 
     Args:
@@ -44,6 +66,7 @@ class Mark(msgspec.Struct, frozen=True):
         latest: Time of the source's last event.
         warm: It was acknowledged before the start: it brings back state, and no sink takes it again.
         origin: Which stage and shard with state it comes from; empty where it comes from a source.
+        sent: What a reader says beside of it to another process, where there are several readers.
     """
 
     source: str
@@ -52,6 +75,12 @@ class Mark(msgspec.Struct, frozen=True):
     latest: int
     warm: bool = False
     origin: str = ""
+    sent: Sent | None = None
+
+    @property
+    def feed(self) -> str:
+        """What the ledger calls it."""
+        return self.source if self.sent is None else self.sent.feed
 
 
 _write = msgspec.json.Encoder().encode
@@ -89,6 +118,10 @@ class Live:
         over: Whether nothing more is to be read.
         left: When the runner was last done with a step, by the monotonic clock; None before the first time.
         at_work: Whether it runs a step now.
+        attempt: Of the job, where there are several readers.
+        told: Source → whether it was told last that it waits for events, where there are several readers.
+        begun: What was settled in all sources when it began, microseconds, where there are several readers.
+        arrived: What is read of a source (`ledger.fed`) → number of the last batch that came of it.
     """
 
     reading: Reading
@@ -104,6 +137,10 @@ class Live:
     over: bool = False
     left: float | None = None
     at_work: bool = False
+    attempt: int = 0
+    told: dict[str, bool] = field(default_factory=dict)
+    begun: int = NOT_BEGUN
+    arrived: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -164,6 +201,9 @@ def watched(run: str, seconds: float = STALLED) -> None:
             _leave(f"has run no step for {idle:.0f} s")
         time.sleep(1)
 
+
+BEGUN_BY: Final = 180.0
+"""Seconds in which several readers have to begin, each in a process that is started for it."""
 
 BEGUN: Final = threading.Event()
 """Set where this process was asked for the first step of a reader."""
@@ -227,16 +267,26 @@ class Turns(RestrictionTracker):  # type: ignore[misc]  # Beam has no types
 class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam has no types
     """Gives batches under the tag `account.source(id)`, what can't be used under `account.DEAD`.
 
+    Its element is a ticket (`share.tickets`) where there are several readers, and nothing for one alone.
+
     Args:
         run: Id in `LIVE`.
         bundle: Seconds after which it lets the runner finish a bundle.
         make: Makes what the steps work on, in a process that hasn't got it.
+        several: Likewise for several readers.
     """
 
-    def __init__(self, run: str, bundle: float, make: Callable[[], Live] | None = None) -> None:
+    def __init__(
+        self,
+        run: str,
+        bundle: float,
+        make: Callable[[], Live] | None = None,
+        several: Several | None = None,
+    ) -> None:
         self._run = run
         self._bundle = bundle
         self._make = make
+        self._several = several
         self._counters = {word: Metrics.counter(account.READER, word) for word in ("turns", "owed", "ends")}
 
     def initial_restriction(self, element: Any) -> int:
@@ -258,15 +308,12 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
         self,
-        _element: Any,
+        element: Any,
         tracker: Any = beam.DoFn.RestrictionParam(),  # noqa: B008  as Beam asks
     ) -> Iterator[TaggedOutput]:
         """Read for the time of a bundle."""
         BEGUN.set()
-        if self._run not in LIVE and self._make is not None:
-            LIVE[self._run] = self._make()
-            threading.Thread(target=watched, args=(self._run,), daemon=True).start()
-        live = LIVE[self._run]
+        live = self._live(element)
         if live.waiting() is None:
             # From a checkpoint the runner knows how far a reader was; this one begins from the positions.
             live.number = tracker.current_restriction()
@@ -278,6 +325,21 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
             )
         with live.working():
             yield from self._read(live, tracker)
+
+    def _live(self, ticket: Any) -> Live:
+        """Give what it works on, made anew for an attempt of the job that is new to this process."""
+        run, make, attempt = self._run, self._make, 0
+        if self._several is not None:
+            share, attempt = Share(ticket % self._several.count, self._several.count), attempt_of(ticket)
+            run, make = f"{run}/{share.number}", partial(self._several.reader, share, attempt)
+        known = LIVE.get(run)
+        if make is not None and (known is None or known.attempt != attempt):
+            if known is not None:
+                known.reading.close()
+            LIVE[run] = make()
+            if known is None:
+                threading.Thread(target=watched, args=(run,), daemon=True).start()
+        return LIVE[run]
 
     def _read(self, live: Live, tracker: Any) -> Iterator[TaggedOutput]:
         end = time.monotonic() + self._bundle
@@ -291,7 +353,7 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
             for word, count in taken.counts.items():
                 if not (taken.warm and word in DOUBTS):  # those were counted before
                     Count(self._run, account.source(taken.source), word).inc(count)
-            if taken.new:
+            if taken.new or self._turned(live, taken):
                 if not tracker.try_claim(live.number):
                     raise RuntimeError("a reader was split")
                 yield from self._given(live, taken)
@@ -300,16 +362,53 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
                 tracker.defer_remainder()
                 return
 
+    def _turned(self, live: Live, taken: Taken) -> bool:
+        """Tell whether others have to hear that a source waits for events now, or no longer, or has begun."""
+        return self._several is not None and live.told.get(taken.source) != _idle(live, taken)
+
     def _given(self, live: Live, taken: Taken) -> Iterator[TaggedOutput]:
         stage = account.source(taken.source)
         owed = live.ledger.issue(taken.source, live.number, taken.position, taken.settled)
         self._counters["owed"].inc(owed)
         mark = Mark(taken.source, live.number, taken.settled, taken.latest, taken.warm)
+        if self._several is not None:
+            mark = self._sent(live, taken, mark)
         if not taken.warm:
             Count(self._run, stage, "rows").inc(taken.rows.num_rows)
             Count(self._run, stage, "late").inc(taken.late.num_rows)
         yield TaggedOutput(account.DEAD, marked(letters(taken), mark))
         yield TaggedOutput(stage, marked(taken.rows, mark))
+
+    def _sent(self, live: Live, taken: Taken, mark: Mark) -> Mark:
+        """Say beside it what who keeps the positions has to know."""
+        idle = live.told[taken.source] = _idle(live, taken)
+        share = live.reading.lines[taken.source].feed.share
+        name = fed(taken.source, share)
+        sent = Sent(name, live.attempt, live.begun, taken.position.plain(), idle)
+        return msgspec.structs.replace(mark, origin=origin(share), sent=sent)
+
+
+def _idle(live: Live, taken: Taken) -> bool:
+    return live.reading.lines[taken.source].idle
+
+
+class BeginLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+    """Gives a ticket to each of several readers, once what they begin from is there for all to see."""
+
+    def __init__(self, several: Several) -> None:
+        self._several = several
+
+    def process(self, _element: Any) -> Iterator[int]:
+        """Begin an attempt of the job; see that all readers do, as nobody else could tell."""
+        before = attempt_known(self._several.positions)
+        self._several.begin()
+        threading.Thread(target=self._awaited, args=(before,), daemon=True).start()
+        yield from tickets(self._several.count)
+
+    def _awaited(self, before: int) -> None:
+        time.sleep(BEGUN_BY)
+        if attempt_known(self._several.positions) == before:
+            _leave(f"has not had all readers begin for {BEGUN_BY:.0f} s")
 
 
 def read(
@@ -318,14 +417,13 @@ def read(
     sources: Sequence[str],
     bundle: float,
     make: Callable[[], Live] | None = None,
+    several: Several | None = None,
 ) -> Any:
     """Read all sources of a run; see `ReadLive`."""
     tags = [*map(account.source, sources), account.DEAD]
-    return (
-        pipeline
-        | "Stream" >> beam.Create([None], reshuffle=False)
-        | "Read"
-        >> beam.ParDo(ReadLive(run, bundle, make))
-        .with_output_types(pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch))
-        .with_outputs(*tags)
-    )
+    begun = pipeline | "Stream" >> beam.Create([None], reshuffle=False)
+    if several is not None:
+        begun = begun | "Begin" >> beam.ParDo(BeginLive(several)).with_output_types(int)
+    return begun | "Read" >> beam.ParDo(ReadLive(run, bundle, make, several)).with_output_types(
+        pa.RecordBatch, **dict.fromkeys(tags, pa.RecordBatch)
+    ).with_outputs(*tags)

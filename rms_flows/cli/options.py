@@ -113,12 +113,23 @@ Savepoint = Annotated[
         "--savepoint", metavar="PATH", help="Begin the job from a checkpoint or savepoint that Flink kept."
     ),
 ]
+Parallelism = Annotated[
+    int | None,
+    typer.Option(
+        "--parallelism",
+        min=1,
+        max=64,
+        metavar="N",
+        help="Have N readers share the partitions of topics, each in a process of the pool of workers.",
+    ),
+]
 _FLINK: Final = {
     "job_server": "--job-server",
     "rest": "--flink-rest",
     "workers": "--workers",
     "checkpoint": "--checkpoint",
     "savepoint": "--savepoint",
+    "parallelism": "--parallelism",
 }
 
 
@@ -128,6 +139,7 @@ def cluster(
     workers: str = "loopback",
     checkpoint: float | None = None,
     savepoint: str | None = None,
+    parallelism: int | None = None,
     *,
     wanted: bool,
 ) -> Cluster | None:
@@ -151,6 +163,7 @@ def cluster(
         "workers": external,
         "checkpoint": checkpoint,
         "savepoint": savepoint,
+        "parallelism": parallelism,
     }
     given = {name: value for name, value in said.items() if value is not None}
     if not wanted and given:

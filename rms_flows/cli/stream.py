@@ -37,6 +37,8 @@ rms stream smart-home --registry registry
 
 rms stream smart-home.yaml --engine flink --job-server localhost:8099 --flink-rest http://localhost:8081
 
+rms stream smart-home.yaml --engine flink --workers external:localhost:50000 --parallelism 4
+
 rms stream smart-home.yaml --engine flink --checkpoint 2 --savepoint file:///srv/savepoints/savepoint-1a2b3c
 """
 
@@ -54,6 +56,7 @@ def stream(
     workers: options.FlinkWorkers = "loopback",
     checkpoint: options.Checkpoint = None,
     savepoint: options.Savepoint = None,
+    parallelism: options.Parallelism = None,
     positions: Annotated[
         Path | None,
         typer.Option(
@@ -110,7 +113,7 @@ def stream(
     from rms_flows.stream import stream as run
 
     cluster = options.cluster(
-        job_server, flink_rest, workers, checkpoint, savepoint, wanted=engine == "flink"
+        job_server, flink_rest, workers, checkpoint, savepoint, parallelism, wanted=engine == "flink"
     )
     if metrics and cluster is not None and cluster.workers is not None:
         raise typer.BadParameter(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rms_flows.beam import account
-from rms_flows.flow.plan import Plan, ProcessorStage
+from rms_flows.beam.share import Several, origin
+from rms_flows.flow.plan import Plan, ProcessorStage, SourceStage
+from rms_flows.io.kafka.source import KafkaSource
+from rms_flows.io.share import Share
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -34,10 +37,23 @@ class Way:
 
 
 Ways = dict[str, dict[str, Way]]
-"""Id of a source or processor → the ways that end there."""
+"""Id of a source or processor → the ways that end there, by their names."""
 
 
-def corridor(
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was laid so far.
+
+    Args:
+        ways: Of sources and processors.
+        matches: Of processors that keep state: what goes to it, for its shards.
+    """
+
+    ways: Ways
+    matches: Ways
+
+
+def corridor(  # noqa: PLR0913  each is something else
     pipeline: beam.Pipeline,
     plan: Plan,
     run: str,
@@ -46,8 +62,9 @@ def corridor(
     bundle: float = 1.0,
     kept: bool = False,
     make: Callable[[], Live] | None = None,
+    several: Several | None = None,
 ) -> None:
-    """Lay the graph of a stream.
+    """Lay the graph of a stream: what comes of sources without state, then what keeps state, then sinks.
 
     Args:
         pipeline: What the graph grows from.
@@ -58,56 +75,100 @@ def corridor(
         kept: The runner keeps state, and brings ways together: not the local one, where behind a `Flatten`
             nothing comes before the end, so that the stages of all ways share their state in the process.
         make: Makes what `run` names in a process that hasn't got it.
+        several: Likewise for several readers, each in a process with what needs no state; one process is
+            behind them all.
     """
     from rms_flows.beam import live, reading  # noqa: PLC0415  Beam is loaded by who runs the graph
 
-    raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle, make)
-    ways: Ways = {}
+    raw = reading.read(pipeline, run, [source.id for source in plan.sources], bundle, make, several)
+    dead, found = raw[account.DEAD], Found({}, {})
     for source in plan.sources:
         apply = live.apply(account.annotate(source.id), source.annotator, run)
         known = raw[account.source(source.id)] | f"Annotate {source.id}" >> apply
-        ways[source.id] = {source.id: Way(known, source.id)}
+        found.ways[source.id] = {source.id: Way(known, source.id, _origins(source, several))}
     for processor in plan.processors:
-        inlets = {
-            f"{way} > {processor.id}": inlet for name in processor.inputs for way, inlet in ways[name].items()
-        }
+        _judged(processor, plan, found, (run, shards))
+    if several is not None:
+        dead, found = _gathered(plan, dead, found, (run, several))
+    later = Found({}, {})
+    for processor in plan.processors:
+        _judged(processor, plan, later, (run, shards))
         if processor.id in plan.spills:
-            ways[processor.id] = _together(processor, inlets, (run, shards), kept=kept)
-            continue
-        stage = account.processor(processor.id)
-        ways[processor.id] = {
-            way: Way(
-                inlet.batches | way >> live.apply(stage, processor.function, run),
-                f"{inlet.name} > {processor.id}",
-                inlet.origins,
-            )
-            for way, inlet in inlets.items()
-        }
+            later.ways[processor.id] |= _together(processor, [found, later], (run, shards), kept=kept)
     for sink in plan.sinks:
-        for way, inlet in [inlet for name in sink.inputs for inlet in ways[name].items()]:
+        ways = [found.ways, later.ways]
+        for way, inlet in [
+            inlet for name in sink.inputs for one in ways for inlet in one.get(name, {}).items()
+        ]:
             inlet.batches | f"{way} > {sink.id}" >> live.write(account.sink(sink.id), run, sink.id)
-    raw[account.DEAD] | "Dead letters" >> live.write(account.DEAD_LETTERS, run, account.DEAD_LETTERS)
+    dead | "Dead letters" >> live.write(account.DEAD_LETTERS, run, account.DEAD_LETTERS)
+
+
+def _origins(source: SourceStage, several: Several | None) -> tuple[str, ...]:
+    """Name the readers of a source."""
+    if several is None or not isinstance(source.source, KafkaSource):
+        return (origin(Share()),)
+    return tuple(origin(Share(one, several.count)) for one in range(several.count))
+
+
+def _judged(processor: ProcessorStage, plan: Plan, found: Found, run: tuple[str, int]) -> None:
+    """Lay what needs no state of a processor, behind what is there of its inputs."""
+    from rms_flows.beam import live  # noqa: PLC0415
+
+    name, shards = run
+    stage = account.processor(processor.id)
+    ways: dict[str, Way] = {}
+    matches: dict[str, Way] = {}
+    inlets = [inlet for one in processor.inputs for inlet in found.ways.get(one, {}).items()]
+    for before, inlet in inlets:
+        way, here = f"{before} > {processor.id}", f"{inlet.name} > {processor.id}"
+        if processor.id in plan.spills:
+            split = inlet.batches | way >> live.split(stage, processor.stateful, here, shards, name)
+            ways[way] = Way(split[live.REPORTS], here, inlet.origins)
+            matches[way] = Way(split[live.NEXT], here, inlet.origins)
+        else:
+            applied = inlet.batches | way >> live.apply(stage, processor.function, name)
+            ways[way] = Way(applied, here, inlet.origins)
+    found.ways[processor.id], found.matches[processor.id] = ways, matches
+
+
+def _gathered(
+    plan: Plan, dead: beam.PCollection, found: Found, run: tuple[str, Several]
+) -> tuple[beam.PCollection, Found]:
+    """Have dead letters, what sinks take and what state is kept of go on in one process."""
+    from rms_flows.beam.gather import gathered  # noqa: PLC0415
+
+    name, several = run
+    taken = {one for sink in plan.sinks for one in sink.inputs}
+    kept = {one: ways for one, ways in found.ways.items() if one in taken}
+    places = [
+        (into, one, way) for into in (kept, found.matches) for one, ways in into.items() for way in ways
+    ]
+    sent = [
+        (f"{way} matches" if into is found.matches else way, into[one][way].batches, into is found.matches)
+        for into, one, way in places
+    ]
+    dead, *batches = gathered(name, several.writer, [("Dead", dead, False), *sent])
+    behind = Found({}, {})
+    for (into, one, way), came in zip(places, batches, strict=True):
+        to = behind.matches if into is found.matches else behind.ways
+        to.setdefault(one, {})[way] = replace(into[one][way], batches=came)
+    return dead, behind
 
 
 def _together(
-    processor: ProcessorStage, inlets: dict[str, Way], run: tuple[str, int], *, kept: bool
+    processor: ProcessorStage, found: Sequence[Found], run: tuple[str, int], *, kept: bool
 ) -> dict[str, Way]:
-    """Lay a processor with the stages that keep its state; give the ways of its reports."""
+    """Lay the stages that keep a processor's state; give the ways of their reports."""
     import apache_beam as beam  # noqa: PLC0415
 
     from rms_flows.beam import live  # noqa: PLC0415
 
     name, shards = run
+    matches = {way: one for each in found for way, one in each.matches.get(processor.id, {}).items()}
+    origins = [live.origin_of(one.name, origin) for one in matches.values() for origin in one.origins]
+    dealt = {way: one.batches for way, one in matches.items()}
     given: dict[str, Way] = {}
-    dealt: dict[str, beam.PCollection] = {}
-    origins: list[str] = []
-    for way, inlet in inlets.items():
-        here = f"{inlet.name} > {processor.id}"
-        found = inlet.batches | way >> live.split(
-            account.processor(processor.id), processor.stateful, here, shards, name
-        )
-        given[way], dealt[way] = Way(found[live.REPORTS], here, inlet.origins), found[live.NEXT]
-        origins += [live.origin_of(here, origin) for origin in inlet.origins]
     if kept:
         dealt = {processor.id: [*dealt.values()] | f"{processor.id} matches" >> beam.Flatten()}
     form = live.TogetherKept if kept else live.TogetherLive
@@ -116,10 +177,10 @@ def _together(
             account.together(processor.id), processor.stateful, level, origins, shards, (name, processor.id)
         )
         origins = [f"{level}/{shard}" for shard in range(shards)]
-        for way, matches in dealt.items():
-            found = matches | f"{way} level {level}" >> live.together(stage)
-            dealt[way] = found[live.NEXT]
-            reports = Way(found[live.REPORTS], f"{processor.id} level {level}", tuple(origins))
+        for way, each in dealt.items():
+            came = each | f"{way} level {level}" >> live.together(stage)
+            dealt[way] = came[live.NEXT]
+            reports = Way(came[live.REPORTS], f"{processor.id} level {level}", tuple(origins))
             given[f"{way} level {level}"] = reports
     return given
 

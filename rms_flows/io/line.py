@@ -14,6 +14,7 @@ import pyarrow as pa
 from rms_flows.decode.contract import Counts
 from rms_flows.io.contract import Request, Source
 from rms_flows.io.position import NOT_BEGUN, At, Position
+from rms_flows.io.share import ALL, Share
 
 ENDED: Final = 2**62
 """Watermark of a source that has ended."""
@@ -48,6 +49,7 @@ class Feed:
         acknowledged: Gives what is committed by now: a position, and what is settled there.
         until: Where it ends, though there may be more; None where it doesn't, or by itself.
         ends: What is settled there, microseconds.
+        share: Which of its partitions are read, where others read the rest.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Feed:
     acknowledged: Callable[[], tuple[At, int]] | None = None
     until: At | None = None
     ends: int = ENDED
+    share: Share = ALL
 
 
 @dataclass(frozen=True, slots=True)

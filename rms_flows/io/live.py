@@ -5,7 +5,8 @@ than the source's lateness behind that is late: it moves nothing, and goes its o
 late depends on the order of the events alone, not on how they come in batches.
 
 One exception: a source without an end that has given no event for its time of idleness is not waited for. Its
-time goes on with that of the others or, where all are idle, with the clock from its last event on.
+time goes on with that of the others or, where all are idle, with the clock from its last event on. What other
+readers of the same stream have settled counts as theirs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Reading:
         rows: Rows of a batch at most.
         rate: Rows a second; None reads as fast as it goes.
         fault: Called before each batch; may raise, to show what a crash leaves.
+        others: Tells what other readers of the stream have settled: of sources that are not idle, and of all.
 
     `lines` are the sources by their ids, `looked` is when it last asked one, by the monotonic clock.
     """
@@ -46,8 +48,10 @@ class Reading:
         rows: int = 10_000,
         rate: float | None = None,
         fault: Callable[[], None] | None = None,
+        others: Callable[[], tuple[Sequence[int], Sequence[int]]] = lambda: ((), ()),
     ) -> None:
         self._rate = rate
+        self._others = others
         self._fault = fault
         self._due: float | None = None
         self.lines = {feed.id: _line(feed, rows) for feed in feeds}
@@ -86,8 +90,11 @@ class Reading:
         awake = [line.settled for line in self._open.values() if not line.idle]
         if awake:
             return min(awake)
+        others, known = self._others()
+        if others:
+            return min(others)
         begun = [line.latest + line.quiet for line in self.lines.values() if line.latest != NOT_BEGUN]
-        return max(begun) - idle.feed.lateness if begun else NOT_BEGUN
+        return max(begun) - idle.feed.lateness if begun else max(known, default=NOT_BEGUN)
 
     def _wait(self, seconds: float) -> None:
         """Wait until rows that take so long at the rate may be given; what only warms up took no time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -72,6 +72,10 @@ class Offsets:
     def offset(self, name: str) -> int:
         """Give the offset in a partition, -1 where that was not there."""
         return self.spots[name][0] if name in self.spots else -1
+
+    def within(self, takes: Callable[[str], bool]) -> Offsets:
+        """Give what is said of some partitions."""
+        return Offsets({name: spot for name, spot in self.spots.items() if takes(name)})
 
     def plain(self) -> list[Any]:
         """Give it as JSON can write it."""

@@ -20,6 +20,8 @@ SETTINGS = {
     "taskmanager.bind-host": "127.0.0.1",
     # All jars are on the class path of the process already.
     "classloader.resolve-order": "parent-first",
+    # Threads of the job server, which elsewhere is another process, keep the loader of a job that has ended.
+    "classloader.check-leaked-classloader": "false",
 }
 LOG = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",

@@ -108,8 +108,10 @@ class KafkaLine:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nobody waits for it."""
-        return self.feed.idle is not None and self.quiet >= self.feed.idle
+        """Tell whether nobody waits for it; nor is there anything to wait for where it has no partition."""
+        if self.feed.idle is None or self._reader is None:
+            return False
+        return not self._parts or self.quiet >= self.feed.idle
 
     @property
     def warming(self) -> bool:
@@ -123,7 +125,7 @@ class KafkaLine:
             self._open(self._reader)
         reader, warm = self._reader, bool(self._warming)
         self._commit(reader, wait=False)
-        polled = reader.poll(_POLL, self._rows)
+        polled = reader.poll(_POLL, self._rows) if self._parts else {}
         if warm or self._ends is not None:
             polled = before(polled, self._warming if warm else self._ends or {})
         taken = self._taken(reader, polled, warm=warm)
@@ -133,7 +135,7 @@ class KafkaLine:
             self._listen(reader)
         elif all(reader.reached()[spot] >= offset for spot, offset in self._warming.items()):
             self._go_on(reader)
-        self.again = 0.0 if polled else time.monotonic() + _BREATH
+        self.again = 0.0 if polled else time.monotonic() + (_BREATH if self._parts else _POLL)
         return taken
 
     def close(self) -> None:
@@ -151,10 +153,10 @@ class KafkaLine:
         start, committed = self.feed.start, self.feed.committed
         assert isinstance(start, Offsets)  # noqa: S101  it is of this kind of source
         assert isinstance(committed, Offsets)  # noqa: S101
-        spots = [spot for spot in reader.partitions() if self._ends is None or spot in self._ends]
+        spots = [spot for spot in self._mine(reader.partitions()) if self._ends is None or spot in self._ends]
         bounds = reader.bounds(spots)
         since = {spot: bounds[spot].first for spot in spots}
-        if self.feed.line != NOT_BEGUN:  # what was received earlier is from before the line
+        if self.feed.line != NOT_BEGUN and spots:  # what was received earlier is from before the line
             since = reader.since(spots, (self.feed.line - self._source.options.max_ahead) // 1_000)
         for spot in spots:
             offset = committed.offset(str(spot))
@@ -175,6 +177,9 @@ class KafkaLine:
         else:
             self._go_on(reader)
 
+    def _mine(self, spots: list[Spot]) -> list[Spot]:
+        return [spot for spot in spots if self.feed.share.takes(str(spot))]
+
     def _check(self, spot: Spot, offset: int, bounds: Bounds) -> None:
         if offset < bounds.first:
             raise gone(self._source.address, SourceError, str(spot))
@@ -193,7 +198,8 @@ class KafkaLine:
             if part is not None:
                 part.high = max(part.high, high)
         self._warming = {}
-        reader.assign(self._cold)
+        if self._cold:
+            reader.assign(self._cold)
         self.settled = max(self.settled, self.feed.settled)
         self._looked = self._look = self._discover = time.monotonic()
 
@@ -297,6 +303,8 @@ class KafkaLine:
         silent = [spot for spot, part in self._parts.items() if not part.heard]
         for part in self._parts.values():
             part.heard = False
+        if not silent:
+            return
         reached = reader.reached()
         for spot, bounds in reader.bounds(silent, _SOON).items():
             if reached[spot] >= bounds.last:
@@ -304,7 +312,7 @@ class KafkaLine:
 
     def _found(self, reader: Reader) -> None:
         """Read partitions that are new too, from their beginning."""
-        new = [spot for spot in reader.partitions(_SOON) if spot not in self._parts]
+        new = [spot for spot in self._mine(reader.partitions(_SOON)) if spot not in self._parts]
         if new:
             firsts = {spot: one.first for spot, one in reader.bounds(new, _SOON).items()}
             reader.assign({**reader.reached(), **firsts})
