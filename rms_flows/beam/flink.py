@@ -105,18 +105,10 @@ def run(
             return _here(result, cluster, name, live)
         except BaseException:
             if live is not None:
-                _leave(live)
+                live.leave()  # the runner may not know yet that it is over
             with suppress(RmsError):  # what happened first is what a person has to know
                 cluster.cancel(name)
             raise
-
-
-def _leave(live: Live) -> None:
-    """See that no step works on any more: the runner may not know yet that it is over."""
-    live.stopped = lambda: True
-    end = time.monotonic() + SECONDS
-    while live.at_work and time.monotonic() < end:
-        time.sleep(LOOK_EVERY)
 
 
 def _options(cluster: Cluster, name: str, workers: str) -> PipelineOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import apache_beam as beam
@@ -13,7 +14,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam.live import KEYED
-from rms_flows.beam.reading import LIVE, Live, Mark, mark_of
+from rms_flows.beam.reading import Live, Mark, mark_of, renewed
 from rms_flows.errors import FlowError
 
 SENT: Final = beam.typehints.Tuple[int, beam.typehints.Tuple[int, int, pa.RecordBatch]]
@@ -60,11 +61,7 @@ class Gather(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def _live(self, mark: Mark) -> Live:
         """Give what the steps work on, made anew for an attempt of the job that is new to this process."""
         assert mark.sent is not None  # noqa: S101  there are several readers
-        known = LIVE.get(self._run)
-        if known is None or known.attempt != mark.sent.attempt:
-            if known is not None:
-                known.close()
-            known = LIVE[self._run] = self._make(mark.sent.attempt)
+        known = renewed(self._run, mark.sent.attempt, partial(self._make, mark.sent.attempt))
         if mark.sent.begun != known.begun:
             raise FlowError(
                 f"a reader began where {mark.sent.begun} was settled, its sinks where {known.begun} was",

@@ -268,6 +268,10 @@ class Ledger:
         if time.monotonic() - self._written > self._every:
             self.write()
 
+    def leave(self) -> None:
+        """Write nothing any more: somebody else does."""
+        self._path = None
+
     def write(self) -> None:
         """Write the positions, whole or not at all."""
         if self._path is None or not self._changed or self._unheard:

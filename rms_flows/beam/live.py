@@ -21,7 +21,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
-from rms_flows.beam.reading import LIVE, Count, Mark, mark_of, marked
+from rms_flows.beam.reading import LIVE, Count, Live, Mark, live_of, mark_of, marked
 from rms_flows.beam.sinks import unwanted
 from rms_flows.correlate.match import NO_MATCHES, concatenated, shard_of
 from rms_flows.io.line import ENDED
@@ -184,7 +184,7 @@ class TogetherLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def process(self, element: tuple[int, pa.RecordBatch]) -> Iterator[TaggedOutput]:
         """Go on with one shard."""
         shard, matches = element
-        memory = LIVE[self._run].memory
+        memory = live_of(self._run, mark_of(matches)).memory
         place = (self._processor, self._number, shard)
         if place not in memory:
             memory[place] = self._begun(shard)
@@ -286,20 +286,24 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def start_bundle(self) -> None:
         """Begin without a batch to acknowledge."""
         self._flushed: list[Mark] = []
+        self._live: Live | None = None
 
     def process(self, batch: pa.RecordBatch) -> None:
         """Append a batch, unless that was done before the start."""
         mark = mark_of(batch)
+        live = self._live = live_of(self._run, mark)
         if batch.num_rows and not mark.warm:
-            self._bury(LIVE[self._run].sinks[self._sink].write(batch.replace_schema_metadata(None)))
+            self._bury(live, live.sinks[self._sink].write(batch.replace_schema_metadata(None)))
             self._rows.inc(batch.num_rows)
         self._flushed.append(mark)
 
     def finish_bundle(self) -> None:
         """Flush, also the dead letters that come of it, then acknowledge."""
-        live = LIVE[self._run]
+        live = self._live
+        if live is None:
+            return
         with live.working():
-            self._bury(live.sinks[self._sink].flush())
+            self._bury(live, live.sinks[self._sink].flush())
             _buried(live.sinks[account.DEAD_LETTERS].flush())
             for mark in self._flushed:
                 live.ledger.acknowledge(mark.feed, mark.number)
@@ -307,12 +311,12 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             if live.over:  # nobody may come here again to write what is new
                 live.ledger.write()
 
-    def _bury(self, refused: pa.RecordBatch | None) -> None:
+    def _bury(self, live: Live, refused: pa.RecordBatch | None) -> None:
         if refused is None or not refused.num_rows:
             return
         if self._sink == account.DEAD_LETTERS:
             _buried(refused)
-        _buried(LIVE[self._run].sinks[account.DEAD_LETTERS].write(refused))
+        _buried(live.sinks[account.DEAD_LETTERS].write(refused))
         self._refused.inc(refused.num_rows)
         self._dead.inc(refused.num_rows)
 

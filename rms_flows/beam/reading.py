@@ -22,6 +22,7 @@ from apache_beam.transforms.core import RestrictionProvider
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
+from rms_flows.beam.cluster import SECONDS
 from rms_flows.beam.ledger import Ledger, fed
 from rms_flows.beam.share import Several, attempt_known, attempt_of, origin, tickets
 from rms_flows.errors import FlowError
@@ -151,6 +152,13 @@ class Live:
         finally:
             self.at_work, self.left = False, time.monotonic()
 
+    def leave(self, seconds: float = SECONDS) -> None:
+        """Have no step work on any more, and wait so long for one that does."""
+        self.stopped = lambda: True
+        end = time.monotonic() + seconds
+        while self.at_work and time.monotonic() < end:
+            time.sleep(0.05)
+
     def is_done(self) -> bool:
         """Tell whether all is read and acknowledged, and no step has more to do."""
         return self.over and not self.ledger.owing() and not self.at_work
@@ -164,6 +172,44 @@ class Live:
 
 LIVE: Final[dict[str, Live]] = {}
 """Id of a run → what it needs."""
+
+
+def live_of(run: str, mark: Mark) -> Live:
+    """Give what a step works on.
+
+    Raises:
+        FlowError: It is over: the stream has ended, or the runner has begun anew, and this step came later.
+    """
+    live = LIVE.get(run)
+    if live is None or (mark.sent is not None and mark.sent.attempt != live.attempt):
+        raise _late()
+    return live
+
+
+def _late() -> FlowError:
+    return FlowError(
+        "a step came after the end of what it is of", remedy="nothing: the job was begun anew, or has ended"
+    )
+
+
+def renewed(run: str, attempt: int, make: Callable[[], Live]) -> Live:
+    """Give what steps of an attempt of a job work on, made anew in a process that has lived through another.
+
+    Raises:
+        FlowError: A later attempt has begun.
+        RmsError: It can't be made.
+    """
+    known = LIVE.get(run)
+    if known is None or known.attempt < attempt:
+        if known is not None:
+            known.ledger.leave()
+            known.leave()
+            known.reading.close()
+            known.close()
+        known = LIVE[run] = make()
+    elif known.attempt > attempt:
+        raise _late()
+    return known
 
 
 class Count:
@@ -332,14 +378,13 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
         if self._several is not None:
             share, attempt = Share(ticket % self._several.count, self._several.count), attempt_of(ticket)
             run, make = f"{run}/{share.number}", partial(self._several.reader, share, attempt)
-        known = LIVE.get(run)
-        if make is not None and (known is None or known.attempt != attempt):
-            if known is not None:
-                known.reading.close()
-            LIVE[run] = make()
-            if known is None:
-                threading.Thread(target=watched, args=(run,), daemon=True).start()
-        return LIVE[run]
+        if make is None:
+            return LIVE[run]
+        new = run not in LIVE
+        live = renewed(run, attempt, make)
+        if new:
+            threading.Thread(target=watched, args=(run,), daemon=True).start()
+        return live
 
     def _read(self, live: Live, tracker: Any) -> Iterator[TaggedOutput]:
         end = time.monotonic() + self._bundle
@@ -403,7 +448,7 @@ class BeginLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         before = attempt_known(self._several.positions)
         self._several.begin()
         threading.Thread(target=self._awaited, args=(before,), daemon=True).start()
-        yield from tickets(self._several.count)
+        yield from tickets(self._several.count, before)
 
     def _awaited(self, before: int) -> None:
         time.sleep(BEGUN_BY)

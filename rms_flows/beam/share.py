@@ -8,7 +8,6 @@ that process begins from: each batch says it.
 
 from __future__ import annotations
 
-import secrets
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,13 +54,13 @@ class Several:
     writer: Callable[[int], Live]
 
 
-def tickets(count: int) -> Iterator[int]:
-    """Give one for each reader of an attempt; Flink deals each to a task of its own.
+def tickets(count: int, before: int) -> Iterator[int]:
+    """Give one for each reader of an attempt that follows another; Flink deals each to a task of its own.
 
     Its tasks get what hashes to their groups of keys: the hash of the ticket, as Beam's runner takes it,
     hashed again by Flink. Where a runner does otherwise, a task may get two, which is slower, no more.
     """
-    attempt = secrets.randbits(40)
+    attempt = max(time.time_ns() // 1_000_000, before + 1)
     for number in range(count):
         first = attempt << _NONCE
         first += (number - first) % count
