@@ -76,7 +76,7 @@ def test_what_it_has_other_machines_run_are_commands_of_ours():
         if container.get("args", [""])[0] == "rms"
     ]
     said += [shlex.split(text) for kind, text in BLOCKS if kind == "console" and text.startswith("rms ")]
-    assert [words[1] for words in said] == ["worker", "stream", "worker", "stream"]
+    assert [words[1] for words in said] == ["worker", "stream", "worker", "stream", "stream"]
     for _, name, *words in said:
         command = get_command(app).commands[name]
         assert command.make_context(name, [*words]).params

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+import test_stream as whole_flow
 import topics
 from evented import (
     CORRELATIONS,
@@ -20,6 +21,7 @@ from evented import (
     ZERO,
     H,
     S,
+    event,
     flow,
     folded,
     generated,
@@ -31,8 +33,10 @@ from flinked import until
 from followed import streamed_until, told
 from test_stream_flink_workers import children, pool  # noqa: F401  a fixture
 from test_stream_kafka import closing, compared, document, messages, read
+from test_stream_renewed import LOGIN, renewed
 
 from rms_flows.beam.cluster import Cluster
+from rms_flows.beam.ledger import load_packs
 from rms_flows.errors import DocumentError
 from rms_flows.replay import replay
 
@@ -248,3 +252,94 @@ def test_what_they_can_not_do_is_said(home, cluster):
             {},
             1,
         )
+
+
+def test_partitions_that_are_added_get_a_reader_too(home, kafka_broker, cluster):
+    topic = topics.create(kafka_broker, "parallel", 2)
+    one = named(home, topics.uri(kafka_broker, topic))
+    events = generated(16, 300, jitter=30 * S)
+    before, after = messages(events[:150], 2), [*messages(events[150:], 5, 1), *closing(5)]
+    topics.produce(kafka_broker, topic, before)
+
+    added = [each for each in after if each[0] >= 2]
+
+    def add():
+        until(lambda: read(home) == len(before), 200)
+        topics.grow(kafka_broker, topic, 5)
+        topics.produce(kafka_broker, topic, added)
+        until(lambda: read(home) == len(before) + len(added), 200)  # before the time of the others goes on
+        topics.produce(kafka_broker, topic, [each for each in after if each[0] < 2])
+
+    with meanwhile(add):
+        streamed_until(
+            lambda _reports: read(home) == len(before) + len(after), home, one, {}, 200, cluster=cluster
+        )
+    assert compared(told(home)) == replayed(home, one)
+
+
+def test_rules_that_change_are_renewed_for_all_of_them_at_once(home, kafka_broker, cluster):
+    """The trap: readers judge by the rules of their process, and one might go on with those of before."""
+    write_rules(home / "rules", LOGIN)
+    topic = topics.create(kafka_broker, "parallel", 4)
+    one = named(home, topics.uri(kafka_broker, topic))
+    made = [event(f"e-{number}", ZERO + number * S, "login") for number in range(40)]
+    topics.produce(kafka_broker, topic, messages(made[:20], 4))
+
+    def judged(title):
+        return {each["rms.evidence"][0] for each in told(home).values() if each["rule.name"] == title}
+
+    said = []
+
+    def renew():
+        until(lambda: len(judged("login")) == 20 and read(home) == 20, 200)
+        renewed(home, {**LOGIN, "title": "log-in"})
+        until(lambda: any("the rules have changed; s is " in one for one in said), 200)
+        topics.produce(kafka_broker, topic, messages(made[20:], 4))
+
+    with meanwhile(renew):
+        streamed_until(
+            lambda _reports: len(judged("log-in")) == 20, home, one, {}, 300, cluster=cluster, say=said.append
+        )
+    assert judged("login") == {f"e-{number}" for number in range(20)}
+    assert judged("log-in") == {f"e-{number}" for number in range(20, 40)}
+    packs = load_packs(home / "positions")
+    assert [sum(at for at, _ in one["from"]["a"][0].values()) for one in packs] == [0, 20]
+
+
+def test_whole_flows_are_laid_behind_several_readers(tmp_path, kafka_broker, cluster):
+    """Two topics and a file, chains of processors that keep state, observations and reports in one sink each."""
+    home = whole_flow.lay(tmp_path / "home")
+    sources = []
+    count = 0
+    for name, events, partitions in (("a", whole_flow.A, 4), ("b", whole_flow.B, 3)):
+        topic = topics.create(kafka_broker, "parallel", partitions)
+        made = [*messages(events, partitions), *closing(partitions)]
+        topics.produce(kafka_broker, topic, made)
+        count += len(made)
+        sources.append((name, topics.uri(kafka_broker, topic), "30s" if name == "a" else "10m"))
+    one = whole_flow.document(
+        sources=[*sources, ("c", "c.ndjson", "0s")],
+        sinks={"out": (["s", "t", "u", "high"], "out.ndjson"), "all": (["a", "c"], "all.ndjson")},
+    ).model_copy(update={"orchestrator": "whole"})
+    replay(
+        one,
+        folder=home,
+        sinks={"out": str(home / "replayed.ndjson"), "all": str(home / "all-replayed.ndjson")},
+    )
+    wanted = compared(folded(home / "replayed.ndjson"))
+
+    def enough(reports):
+        return compared(reports).keys() >= wanted.keys() and {*ids(home / "all.ndjson")} >= {*seen}
+
+    seen = ids(home / "all-replayed.ndjson")
+    account = streamed_until(enough, home, one, {}, 200, cluster=replace(cluster, parallelism=3))
+    assert account.stopped
+    assert compared(told(home)) == wanted
+    assert len({each["rms.processor"] for each in wanted.values()}) == 4
+    assert sorted(ids(home / "all.ndjson")) == sorted(seen)
+
+
+def ids(path):
+    """Give the ids of the observations in a file, without a line that is being written."""
+    whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
+    return [json.loads(line)["event.id"] for line in whole]
