@@ -2,6 +2,7 @@
 
     make services &  # or any other broker that may be written to
     RMS_DATASETS=data python benchmarks/kafka_stream.py [rate] [latency] [memory] [--broker localhost:9092]
+    RMS_DATASETS=data python benchmarks/kafka_stream.py parallel --flink localhost:8099 http://localhost:8081
 
 Rate: real Windows events, each once, from a topic to matches of all Windows rules, against confluent-kafka
 that consumes and msgspec that decodes the same messages. Each side is a process of its own on one core, and
@@ -14,6 +15,10 @@ to be otherwise idle. The first quarter is left out. Flink keeps a checkpoint ea
 
 Memory: a day of a home in event time, as fast as it goes, with correlations over minutes and hours; how much
 larger the process is at the end than after a fifth.
+
+Parallel: the same events as for the rate, on Flink with a pool of workers, by one, two and four readers. What
+counts is how many seconds of a processor the busiest process takes for a million events: with enough cores it
+is that which bounds the rate. Wall time is told beside, for what this machine makes of it.
 """
 
 from __future__ import annotations
@@ -34,9 +39,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import psutil
 import pyarrow as pa
 import yaml
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
@@ -52,22 +58,22 @@ HUNDREDTH = 100
 DAY = 86_400
 
 
-def topic_of(broker: str, name: str) -> str:
+def topic_of(broker: str, name: str, partitions: int = PARTITIONS) -> str:
     """Make a topic of its own."""
     topic = f"bench-{name}-{uuid.uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": broker})  # ends what is under way when it goes
-    admin.create_topics([NewTopic(topic, PARTITIONS)])[topic].result(30)
+    admin.create_topics([NewTopic(topic, partitions)])[topic].result(30)
     return topic
 
 
-def produced(broker: str, topic: str, values: Iterator[bytes]) -> int:
+def produced(broker: str, topic: str, values: Iterator[bytes], partitions: int = PARTITIONS) -> int:
     """Write messages, in turn to each partition; give how many."""
     producer = Producer({"bootstrap.servers": broker, "compression.type": "lz4", "linger.ms": 20})
     count = 0
     for count, value in enumerate(values, 1):
         while True:
             try:
-                producer.produce(topic, value, partition=count % PARTITIONS)
+                producer.produce(topic, value, partition=count % partitions)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -247,6 +253,90 @@ def latency(broker: str, work: Path, rate_: int, seconds: float, flink: Sequence
         print(f"  {low:5} to {high:5} ms {100 * share:5.1f} % {'#' * round(60 * share)}", flush=True)
 
 
+READERS = (1, 2, 4)
+TIMES = 5
+"""So often is each event there: what is compiled and loaded at the start would else be most of it."""
+
+SHARED = 8
+"""Partitions, a multiple of them all."""
+
+
+def parallel(broker: str, work: Path, rounds: int, flink: Sequence[str]) -> None:
+    """Print what the busiest process takes for a million events, by the number of readers."""
+    from against_rsigma import unpacked  # noqa: PLC0415
+
+    rules, _, lines = unpacked(work)
+    topic = topic_of(broker, "parallel", SHARED)
+    again = lines.read_bytes().splitlines() * TIMES
+    count = produced(broker, topic, iter(again), SHARED)
+    flow = document(
+        work, f"kafka://{broker}/{topic}", str(rules), str(work / "matches.ndjson"), format="windows",
+        lateness="3650d", max_ahead="36500d",
+    )  # fmt: skip
+    took: dict[int, list[tuple[float, float, int]]] = {readers: [] for readers in READERS}
+    for _ in range(rounds):
+        for readers in READERS:
+            took[readers].append(shared(work, flow, readers, count, flink))
+    alone = statistics.median(busiest for busiest, _, _ in took[1])
+    for readers, found in took.items():
+        busiest, each = (statistics.median(one[which] for one in found) for which in (0, 1))
+        print(
+            f"parallel, {readers} readers: the busiest process takes {busiest:.1f} s for a million "
+            f"events, {alone / busiest:.2f} times less than the one reader's; {each:,.0f} events/s here "
+            f"({os.cpu_count()} cores, shared with the broker and Flink); {found[0][2]:,} matches; {found}",
+            flush=True,
+        )
+
+
+def shared(
+    work: Path, flow: Path, readers: int, count: int, flink: Sequence[str]
+) -> tuple[float, float, int]:
+    """Stream by some readers; give the busiest's seconds for a million events, events/s, and matches."""
+    out, positions = work / "matches.ndjson", work / "positions"
+    for one in (out, positions):
+        one.unlink(missing_ok=True)
+    rms = [sys.executable, "-m", "rms_flows"]
+    pool = subprocess.Popen([*rms, "worker", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)  # noqa: S603  ours
+    assert pool.stdout is not None
+    address = pool.stdout.readline().split("external:")[1].strip()
+    words = ["stream", str(flow), "--positions", str(positions), "--from", "earliest", "--quiet"]
+    words += ["--engine", "flink", "--job-server", flink[0], "--flink-rest", flink[1]]
+    words += ["--workers", f"external:{address}", "--parallelism", str(readers)]
+    with (work / "stream.log").open("wb") as log:
+        process = subprocess.Popen([*rms, *words], stderr=log)  # noqa: S603  ours
+        try:
+            first = once(positions, count // TIMES, pool.pid)
+            last = once(positions, count, pool.pid)
+        finally:
+            for one in (process, pool):
+                one.terminate()
+                one.wait(60)
+    busy = max(seconds - first.busy.get(pid, 0.0) for pid, seconds in last.busy.items())
+    events = last.read - first.read
+    return 1e6 * busy / events, events / (last.at - first.at), out.read_bytes().count(b"\n")
+
+
+class Look(NamedTuple):
+    """What a stream was seen to have done: messages read, by the clock, and each process's seconds."""
+
+    read: int
+    at: float
+    busy: dict[int, float]
+
+
+def once(positions: Path, count: int, pool: int) -> Look:
+    """Wait until so much is committed."""
+    end = time.monotonic() + 600
+    while time.monotonic() < end:
+        if positions.exists():
+            spots = json.loads(positions.read_text())["sources"]["a"]["at"][0]
+            if (read := sum(offset for offset, _ in spots.values())) >= count:
+                busy = {one.pid: sum(one.cpu_times()[:2]) for one in psutil.Process(pool).children()}
+                return Look(read, time.monotonic(), busy)
+        time.sleep(0.05)
+    raise TimeoutError(f"{count} messages were not read")
+
+
 def free_port() -> int:
     """Give a port that nobody listens on."""
     with socket.socket() as one:
@@ -382,6 +472,8 @@ def main() -> None:
             rate(options.broker, work, options.rounds, options.batch)
         if "latency" in options.figures:
             latency(options.broker, work, options.per_second, options.seconds, options.flink)
+        if "parallel" in options.figures:
+            parallel(options.broker, work, options.rounds, options.flink)
         if "memory" in options.figures:
             memory(options.broker, work, options.events)
 

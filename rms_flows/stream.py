@@ -138,7 +138,7 @@ def run(  # noqa: PLR0913  likewise
         run=name,
         shards=pace.shards,
         bundle=pace.bundle,
-        make=None if here else make,
+        make=None if here or readers > 1 else make,
         several=None if readers == 1 else several(plan, positions, replace(pace), begin, readers),
     )
 

@@ -319,7 +319,7 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
         run: Id in `LIVE`.
         bundle: Seconds after which it lets the runner finish a bundle.
         make: Makes what the steps work on, in a process that hasn't got it.
-        several: Likewise for several readers.
+        several: Makes it for several readers instead.
     """
 
     def __init__(

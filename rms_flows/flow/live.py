@@ -75,8 +75,8 @@ def corridor(  # noqa: PLR0913  each is something else
         kept: The runner keeps state, and brings ways together: not the local one, where behind a `Flatten`
             nothing comes before the end, so that the stages of all ways share their state in the process.
         make: Makes what `run` names in a process that hasn't got it.
-        several: Likewise for several readers, each in a process with what needs no state; one process is
-            behind them all.
+        several: Makes it for several readers instead, each in a process with what needs no state, and for the
+            one process behind them all.
     """
     from rms_flows.beam import live, reading  # noqa: PLC0415  Beam is loaded by who runs the graph
 
