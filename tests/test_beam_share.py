@@ -17,7 +17,7 @@ from rms_flows.beam.gather import Gather
 from rms_flows.beam.ledger import Known, Ledger, Place, fed, load, load_readers
 from rms_flows.beam.reading import LIVE, Live, Mark, Sent, live_of, marked, renewed
 from rms_flows.beam.share import Followed, attempt_of, origin, task_of, tickets
-from rms_flows.errors import FlowError
+from rms_flows.errors import FlowError, SourceError
 from rms_flows.io.contract import Request
 from rms_flows.io.line import NO_ROWS, Feed
 from rms_flows.io.live import Reading
@@ -227,7 +227,7 @@ def run():
 
 
 def made(attempt, begun=50):
-    def make(_attempt=attempt):
+    def make(attempt=attempt):
         ledger = Ledger(None, {"a": 1}, {"a": 0}, begins={"a": Offsets()}, readers={"a": 2})
         return Live(Reading([]), ledger, {}, attempt=attempt, begun=begun)
 
@@ -241,20 +241,26 @@ def sent(number, attempt=3, begun=50, **more):
 
 def test_what_comes_of_an_attempt_that_is_over_is_refused_and_a_later_one_begins_anew(run):
     """The trap: processes may live on when a runner starts a job again, and would go on with what they had."""
+    closed = []
     old = renewed(run, 3, made(3))
+    old.close = lambda: closed.append(old)
     assert renewed(run, 3, made(3)) is old
-    new = renewed(run, 4, made(4))
-    assert new is not old
+    with pytest.raises(SourceError, match="away"):
+        renewed(run, 4, failing)
     assert old.stopped()
-    with pytest.raises(
-        FlowError, match="a step came after the end of what it is of; nothing: the job was begun"
-    ):
+    new = renewed(run, 5, made(5))
+    assert closed == [old], "once, though what came next could not be made"
+    with pytest.raises(FlowError, match="a step came after the end of what it is of; nothing: the job was"):
         renewed(run, 3, made(3))
     with pytest.raises(FlowError, match="a step came after"):
         live_of(run, Mark("a", 1, 0, 0, sent=Sent("a/1", 3, 0, [])))
-    assert live_of(run, Mark("a", 1, 0, 0, sent=Sent("a/1", 4, 0, []))) is new
+    assert live_of(run, Mark("a", 1, 0, 0, sent=Sent("a/1", 5, 0, []))) is new
     with pytest.raises(FlowError, match="a step came after"):
         live_of("no run", Mark("a", 1, 0, 0))
+
+
+def failing():
+    raise SourceError("is away")
 
 
 def test_a_batch_is_noted_when_the_first_of_it_comes_and_goes_on_its_way(run):

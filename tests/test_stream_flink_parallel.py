@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import apache_beam as beam
 import psutil
 import pytest
 import test_stream as whole_flow
@@ -35,10 +36,14 @@ from test_stream_flink_workers import children, pool  # noqa: F401  a fixture
 from test_stream_kafka import closing, compared, document, messages, read
 from test_stream_renewed import LOGIN, renewed
 
+from rms_flows.beam.account import Account
 from rms_flows.beam.cluster import Cluster
 from rms_flows.beam.ledger import load_packs
 from rms_flows.errors import DocumentError
+from rms_flows.flow.build import Choices, build
 from rms_flows.replay import replay
+from rms_flows.stream import Pace
+from rms_flows.stream import run as stream_of
 
 pytestmark = pytest.mark.timeout(900)  # many processes start, and machines may be slow
 
@@ -343,3 +348,23 @@ def ids(path):
     """Give the ids of the observations in a file, without a line that is being written."""
     whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
     return [json.loads(line)["event.id"] for line in whole]
+
+
+def test_who_begins_a_job_is_not_ended_for_reading_nothing(home, monkeypatch):
+    """The trap: after a minute the process was ended that had begun the job, as one that reads has to."""
+    laid = []
+
+    def run(build, *_):
+        pipeline = beam.Pipeline()
+        build(pipeline)
+        laid.append(pipeline)
+        return Account()
+
+    monkeypatch.setattr("rms_flows.beam.flink.run", run)
+    cluster = Cluster(workers="localhost:1", parallelism=2)
+    plan = build(named(home, "kafka://localhost:1/a"), home, home, Choices(endless=True))
+    stream_of(plan, home / "positions", Pace(), cluster=cluster)
+    (read,) = [each for each in laid[0].transforms_stack[0].parts if each.full_label == "Read"]
+    before = threading.active_count()
+    read.parts[0].transform.fn.initial_restriction(1)
+    assert threading.active_count() == before

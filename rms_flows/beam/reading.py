@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -25,7 +25,7 @@ from rms_flows.beam import account
 from rms_flows.beam.cluster import SECONDS
 from rms_flows.beam.ledger import Ledger, fed
 from rms_flows.beam.share import Several, attempt_known, attempt_of, origin, tickets
-from rms_flows.errors import FlowError
+from rms_flows.errors import FlowError, RmsError
 from rms_flows.io.contract import Log
 from rms_flows.io.line import DOUBTS, Taken
 from rms_flows.io.live import Reading, letters
@@ -200,16 +200,19 @@ def renewed(run: str, attempt: int, make: Callable[[], Live]) -> Live:
         RmsError: It can't be made.
     """
     known = LIVE.get(run)
-    if known is None or known.attempt < attempt:
-        if known is not None:
-            known.ledger.leave()
-            known.leave()
-            known.reading.close()
-            known.close()
-        known = LIVE[run] = make()
-    elif known.attempt > attempt:
+    if known is not None and known.attempt == attempt:
+        return known
+    if known is not None and known.attempt > attempt:
         raise _late()
-    return known
+    if known is not None:
+        del LIVE[run]
+        known.ledger.leave()
+        known.leave()
+        for close in (known.reading.close, known.close):
+            with suppress(RmsError):  # nobody needs it any more
+                close()
+    live = LIVE[run] = make()
+    return live
 
 
 class Count:
@@ -241,7 +244,8 @@ LEFT: Final = 70
 
 def watched(run: str, seconds: float = STALLED) -> None:
     """End this process where the runner leaves the steps of a run alone: it starts them anew elsewhere."""
-    while (live := LIVE.get(run)) is not None and not live.is_done():
+    live = LIVE.get(run)
+    while live is not None and LIVE.get(run) is live and not live.is_done():
         idle = live.waiting()
         if idle is not None and idle >= seconds:
             _leave(f"has run no step for {idle:.0f} s")
@@ -380,9 +384,9 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
             run, make = f"{run}/{share.number}", partial(self._several.reader, share, attempt)
         if make is None:
             return LIVE[run]
-        new = run not in LIVE
+        known = LIVE.get(run)
         live = renewed(run, attempt, make)
-        if new:
+        if live is not known:
             threading.Thread(target=watched, args=(run,), daemon=True).start()
         return live
 
