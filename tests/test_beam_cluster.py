@@ -68,3 +68,28 @@ def test_a_job_server_that_is_not_there_is_told(flink_cluster):
         FlowError, match=r"Beam's job server can't be reached \(.*refused.*\); start it, or name it"
     ):
         Cluster(f"127.0.0.1:{closed()}", flink_cluster.rest).check()
+
+
+@pytest.mark.parametrize("readers", [-1, 0, 65])
+def test_readers_are_some(readers):
+    with pytest.raises(DocumentError, match=f"{readers}: a job has 1 to 64 readers; write --parallelism 4"):
+        Cluster(workers="localhost:50000", parallelism=readers)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {},
+            "several readers need processes of their own; name a pool of workers with --workers external:HOST",
+        ),
+        ({"workers": "a:1", "checkpoint": 2.0}, "several readers begin together.*leave out --checkpoint and"),
+        (
+            {"workers": "a:1", "savepoint": "file:///a"},
+            "several readers begin together.*leave out --checkpoint",
+        ),
+    ],
+)
+def test_several_readers_and_what_they_can_not_have(more, said):
+    with pytest.raises(DocumentError, match=said):
+        Cluster(parallelism=2, **more)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rms_flows.beam.gather import Gather
-from rms_flows.beam.ledger import Known, Ledger, Place, fed, load, load_readers
-from rms_flows.beam.reading import LIVE, Live, Mark, Sent, live_of, marked, renewed
-from rms_flows.beam.share import Followed, attempt_of, origin, task_of, tickets
+from rms_flows.beam.ledger import Known, Ledger, Place, Told, fed, load, load_readers
+from rms_flows.beam.reading import LEFT, LIVE, Live, Mark, Sent, live_of, marked, renewed
+from rms_flows.beam.share import Followed, Several, attempt_of, attempted, origin, task_of, tickets
 from rms_flows.errors import FlowError, SourceError
 from rms_flows.io.contract import Request
 from rms_flows.io.line import NO_ROWS, Feed
@@ -40,13 +43,18 @@ def test_each_partition_has_one_reader_and_those_of_a_topic_go_round(count, spot
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 64])
 def test_flink_deals_each_ticket_to_a_task_of_its_own(count):
     """The trap: keys are hashed, and of two readers every second time both were in one task."""
-    dealt = [*tickets(count, 0)]
+    dealt = [*tickets(count, 1_796_018_961_799)]
     assert [task_of(one, count) for one in dealt] == [*range(count)]
     assert [one % count for one in dealt] == [*range(count)]
-    (attempt,) = {attempt_of(one) for one in dealt}
-    assert {attempt_of(one) for one in tickets(count, attempt + 1_000_000)} == {attempt + 1_000_001}, (
-        "a clock may go back"
-    )
+    assert {attempt_of(one) for one in dealt} == {1_796_018_961_799}
+
+
+def test_an_attempt_follows_those_before_though_a_clock_goes_back(tmp_path):
+    first = attempted(tmp_path / "p")
+    assert abs(first - time.time() * 1_000) < 60_000
+    later = first + 1_000_000
+    Ledger(tmp_path / "p", {"a": 0}, {"a": 0}, begins={"a": Offsets()}, attempt=later).write()
+    assert attempted(tmp_path / "p") == later + 1
 
 
 def test_tickets_are_dealt_as_a_real_flink_did():
@@ -124,16 +132,11 @@ def test_a_long_trail_of_many_readers_gets_sparse():
         )
 
 
-def two(path, attempt=7, **more):
-    return Ledger(
-        path,
-        {"a": 1, "b": 1},
-        {"a": 0, "b": 0},
-        begins={"a": Offsets()},
-        readers={"a": 2},
-        attempt=attempt,
-        **more,
-    )
+BEGINS = {"a": Offsets(), "b": Position()}
+
+
+def two(path, attempt=7):
+    return Ledger(path, {"a": 1, "b": 1}, {"a": 0, "b": 0}, begins=BEGINS, readers={"a": 2}, attempt=attempt)
 
 
 def test_nothing_is_written_before_all_readers_have_been_heard(tmp_path):
@@ -147,32 +150,57 @@ def test_nothing_is_written_before_all_readers_have_been_heard(tmp_path):
     assert not (tmp_path / "p").exists()
     ledger.issue("a/1", 1, Offsets(), 40, idle=True)
     ledger.write()
-    told = {"a/0": (50, False), "a/1": (NOT_BEGUN, True), "b": (60, False)}
-    assert load_readers(tmp_path / "p") == (7, told)
-    assert load(tmp_path / "p", {"a": Offsets()})["a"].place == Place(Offsets({"t/0": (5, 50)}), NOT_BEGUN)
+    told = Told(7, {"a/0": (50, False), "a/1": (NOT_BEGUN, True), "b": (60, False)})
+    known, readers = load_readers(tmp_path / "p", BEGINS)
+    assert readers == told
+    assert known["a"].place == Place(Offsets({"t/0": (5, 50)}), NOT_BEGUN)
     ledger.acknowledge("a/1", 1)
     ledger.leave()
     ledger.write()
-    assert load_readers(tmp_path / "p") == (7, told), "somebody else writes now"
-    one = Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins={"a": Offsets()})
+    assert load_readers(tmp_path / "p", {})[1] == told, "somebody else writes now"
+    one = Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins=BEGINS)
     one.issue("b", 1, Position(0, 5), 70)
     one.write()
-    assert load_readers(tmp_path / "p") == (0, {})
+    assert load_readers(tmp_path / "p", {})[1] == Told()
+
+
+def test_a_reader_is_heard_by_any_of_its_sources(tmp_path):
+    """The trap: of two topics one has a backlog, and the other has no turn before the end of that."""
+    ledger = Ledger(
+        tmp_path / "p",
+        {"a": 0, "c": 0},
+        {"a": 0, "c": 0},
+        begins={"a": Offsets(), "c": Offsets()},
+        readers={"a": 2, "c": 2},
+        attempt=7,
+    )
+    ledger.issue("a/0", 1, Offsets(), 0)
+    ledger.write()
+    assert not (tmp_path / "p").exists()
+    ledger.issue("c/1", 1, Offsets(), 0)
+    ledger.write()
+    assert (tmp_path / "p").exists()
+    assert [ledger.reader_of(name) for name in ("a/0", "c/0", "a/1", "c/1")] == [0, 0, 1, 1]
 
 
 def followed(path, number, attempt=7):
-    begins = {"a": Offsets(), "b": Position()}
-    return Followed(path, {"a": 3, "b": 2}, begins, ["a"], Share(number, 2), attempt)
+    return Followed(path, {"a": 3, "b": 2}, BEGINS, ["a"], Share(number, 2), attempt)
 
 
 def test_a_reader_hears_what_others_of_its_attempt_have_settled(tmp_path, monkeypatch):
+    """The trap: until all have begun, a reader took those that were not there yet for idle."""
     monkeypatch.setattr("rms_flows.beam.share.LOOK_EVERY", 0.0)
+    with pytest.raises(
+        SourceError, match=r"p: is not there, though it was written.* a disk that all machines"
+    ):
+        followed(tmp_path / "p", 0)
+    Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins=BEGINS, attempt=7).write()
     readers = [
         followed(tmp_path / "p", 0),
         followed(tmp_path / "p", 1),
         followed(tmp_path / "p", 1, attempt=8),
     ]
-    assert readers[0].others() == ([], [])
+    assert readers[0].others() == ([NOT_BEGUN], [])
     assert readers[0].issue("a", 1, Offsets(), 0) == 3
     ledger = two(tmp_path / "p")
     for name, at, settled, idle in [
@@ -186,7 +214,7 @@ def test_a_reader_hears_what_others_of_its_attempt_have_settled(tmp_path, monkey
     assert Share(1, 2).takes("t/1")
     assert readers[0].others() == ([], [60]), "the first reads the file too, and the other waits"
     assert readers[1].others() == ([50, 70], [50, 70])
-    assert readers[2].others() == ([], []), "of an attempt before"
+    assert readers[2].others() == ([NOT_BEGUN], []), "of an attempt before"
     assert readers[1].committed("a") == (Offsets({"t/1": (6, 60)}), 50)
     assert readers[0].committed("a") == (Offsets({"t/0": (5, 50)}), 50)
     assert readers[1].settled() == NOT_BEGUN, "it is what was settled when it began"
@@ -205,25 +233,36 @@ class Waiting:
 
 
 @pytest.mark.parametrize(
-    ("others", "latest", "wanted"),
+    ("others", "latest", "awake", "wanted"),
     [
-        (([40, 30], [40, 30, 20]), 100, 30),
-        (([], [40, 20]), 100, 100 + 7 - 10),
-        (([], [40, 20]), NOT_BEGUN, 40),
-        (([], []), NOT_BEGUN, NOT_BEGUN),
+        (([40, 30], [40, 30, 20]), 100, None, 30),
+        (([40, 30], [40, 30, 20]), 100, 90, 30),
+        (([40, 30], [40, 30, 20]), 100, 25, 25),
+        (([], [40, 20]), 100, 90, 90),
+        (([], [40, 20]), 100, None, 100 + 7 - 10),
+        (([], [400, 20]), 100, None, 400),
+        (([], [40, 20]), NOT_BEGUN, None, 40),
+        (([NOT_BEGUN], []), 100, None, NOT_BEGUN),
+        (([], []), NOT_BEGUN, None, NOT_BEGUN),
     ],
 )
-def test_an_idle_reader_goes_on_with_the_others_that_are_not_then_with_the_clock(others, latest, wanted):
+def test_an_idle_source_goes_on_with_all_that_are_not_whoever_reads_them_then_with_the_clock(
+    others, latest, awake, wanted
+):
     reading = Reading([], others=lambda: others)
-    line = Waiting(latest, 7)
-    reading.lines["a"] = line
-    assert reading._time(line) == wanted
+    reading.lines["a"] = line = Waiting(latest, 7)
+    if awake is not None:
+        reading.lines["c"] = other = Waiting()
+        other.idle, other.settled = False, awake
+    reading._open = reading.lines
+    assert max(reading._time(line), NOT_BEGUN) == wanted
 
 
 @pytest.fixture
 def run():
     yield "a run"
-    LIVE.pop("a run", None)
+    for name in ("a run", "a run/0", "a run/1"):
+        LIVE.pop(name, None)
 
 
 def made(attempt, begun=50):
@@ -232,6 +271,10 @@ def made(attempt, begun=50):
         return Live(Reading([]), ledger, {}, attempt=attempt, begun=begun)
 
     return make
+
+
+def behind(attempt):
+    return Several(2, Path("p"), None, None, made(attempt))
 
 
 def sent(number, attempt=3, begun=50, **more):
@@ -264,7 +307,7 @@ def failing():
 
 
 def test_a_batch_is_noted_when_the_first_of_it_comes_and_goes_on_its_way(run):
-    gather = Gather(run, made(3), [False, True])
+    gather = Gather(run, behind(3), [False, True])
     for number in (1, 1, 2):
         (given,) = gather.process(sent(number))
         assert given.tag == "way 0"
@@ -279,8 +322,10 @@ def test_a_batch_is_noted_when_the_first_of_it_comes_and_goes_on_its_way(run):
 
 
 def test_a_reader_that_began_elsewhere_is_refused(run):
-    gather = Gather(run, made(3), [False])
-    with pytest.raises(FlowError, match="a reader began where 40 was settled, its sinks where 50 was"):
+    gather = Gather(run, behind(3), [False])
+    with pytest.raises(
+        FlowError, match="p: a reader began where 40 was settled, its sinks where 50 was; see that"
+    ):
         [*gather.process(sent(1, begun=40))]
 
 
@@ -291,3 +336,38 @@ def test_what_is_one_readers_alone_is_called_like_the_source():
     assert mark.feed == "a"
     assert "sent" not in json.loads(marked(NO_ROWS, mark).schema.metadata[b"rms.mark"])
     assert isinstance(marked(NO_ROWS, mark), pa.RecordBatch)
+
+
+SILENT = """
+import sys, time
+from rms_flows.beam.load import load
+load()
+from rms_flows.beam.reading import LIVE, Live, attended
+from rms_flows.io.live import Reading
+LIVE["run"] = Live(Reading([]), None, {})
+LIVE["run"].heard[0] = time.monotonic() + 60
+if sys.argv[1] == "over":
+    del LIVE["run"]
+attended("run", 2, 0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "code", "said"), [("on", LEFT, "has given nothing of reader 1 for 1 s"), ("over", 0, "")]
+)
+def test_what_is_behind_a_reader_that_the_runner_lost_ends_for_all_to_begin_anew(when, code, said):
+    words = [sys.executable, "-c", SILENT, when]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603  our own words
+    assert (done.returncode, said in done.stderr) == (code, True)
+
+
+def test_who_has_another_part_in_the_next_attempt_lets_go_of_the_first(run):
+    """The trap: a process that wrote still held the sink's file, for which another one waited."""
+    closed = []
+    one = renewed(run, 3, made(3))
+    one.close = lambda: closed.append(one)
+    other = renewed(f"{run}/1", 4, made(4))
+    assert closed == [one]
+    assert {name: each for name, each in LIVE.items() if name.startswith(run)} == {f"{run}/1": other}
+    assert renewed(f"{run}/0", 4, made(4)) is not other
+    assert LIVE[f"{run}/1"] is other

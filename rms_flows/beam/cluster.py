@@ -20,6 +20,9 @@ SECONDS: Final = 10.0
 SHORTEST: Final = 0.01
 """Seconds between two checkpoints at least."""
 
+READERS: Final = 64
+"""Of a job at most."""
+
 OVER: Final = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 """States that a job doesn't leave."""
 
@@ -66,6 +69,12 @@ class Cluster:
                 "checkpoints are some seconds apart, a hundredth at least",
                 where=str(self.checkpoint),
                 remedy="write --checkpoint 2",
+            )
+        if not 1 <= self.parallelism <= READERS:
+            raise DocumentError(
+                f"a job has 1 to {READERS} readers",
+                where=str(self.parallelism),
+                remedy="write --parallelism 4",
             )
         if self.parallelism > 1 and self.workers is None:
             raise DocumentError(
@@ -116,6 +125,11 @@ class Cluster:
         tasks = [task for job in jobs for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
         seconds = (task["duration"] / 1_000 if task["status"] == "RUNNING" else 0.0 for task in tasks)
         return min(seconds, default=0.0)
+
+    def has_given(self, name: str, step: str) -> bool:
+        """Tell whether anything has come to a step of a job."""
+        tasks = [task for job in self.jobs(name) for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
+        return any(step in task["name"] and task["metrics"]["read-records"] > 0 for task in tasks)
 
     def only(self, name: str) -> None:
         """See that no job of the same flow runs: they have all before the last dash in common.

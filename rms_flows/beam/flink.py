@@ -33,6 +33,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 from rms_flows import errors
 from rms_flows.beam.account import READER, Account, words
 from rms_flows.beam.cluster import SECONDS, Cluster
+from rms_flows.beam.gather import GATHER
 from rms_flows.beam.reading import STALLED, Live
 from rms_flows.beam.runner import counted, without_beams_log, without_beams_notebook
 from rms_flows.errors import FlowError, RmsError
@@ -146,7 +147,15 @@ def _kept(cluster: Cluster) -> Iterator[str]:
 
 def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool]) -> Account:
     """Wait for the end of a job whose steps other processes run, or end it."""
-    _watch(result, cluster, name, lambda: 0.0, stopped)  # there, `watched` sees whether it does something
+    begun = cluster.parallelism == 1
+
+    def waiting() -> float | None:
+        """Tell whether any reader has begun; what they do then is seen where they run (`reading.watched`)."""
+        nonlocal begun
+        begun = begun or cluster.has_given(name, GATHER)
+        return 0.0 if begun else None
+
+    _watch(result, cluster, name, waiting, stopped)
     if stopped():
         cluster.cancel(name)
         return Account()  # the runner tells of no job that was ended

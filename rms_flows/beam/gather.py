@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,11 +16,16 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam.live import KEYED
-from rms_flows.beam.reading import Live, Mark, mark_of, renewed
+from rms_flows.beam.reading import LIVE, Live, Mark, attended, mark_of, renewed
+from rms_flows.beam.share import Several
 from rms_flows.errors import FlowError
 
 SENT: Final = beam.typehints.Tuple[int, beam.typehints.Tuple[int, int, pa.RecordBatch]]
 """The one key; on which way it comes, for which shard, and the batch."""
+
+
+GATHER: Final = "Gather"
+"""Name of the step."""
 
 
 class Send(beam.DoFn):  # type: ignore[misc]  # Beam has no types
@@ -38,14 +45,14 @@ class Gather(beam.DoFn):  # type: ignore[misc]  # Beam has no types
 
     Args:
         run: Id in `LIVE`.
-        make: Makes what the steps behind it work on, for an attempt of the job.
+        several: Makes what the steps behind it work on.
         keyed: Of each way whether batches on it are for shards.
     """
 
     ONE = ReadModifyWriteStateSpec("one", BytesCoder())  # with state a runner deals elements by their key
 
-    def __init__(self, run: str, make: Callable[[int], Live], keyed: Sequence[bool]) -> None:
-        self._run, self._make = run, make
+    def __init__(self, run: str, several: Several, keyed: Sequence[bool]) -> None:
+        self._run, self._several = run, several
         self._keyed = tuple(keyed)
 
     def process(
@@ -61,13 +68,18 @@ class Gather(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def _live(self, mark: Mark) -> Live:
         """Give what the steps work on, made anew for an attempt of the job that is new to this process."""
         assert mark.sent is not None  # noqa: S101  there are several readers
-        known = renewed(self._run, mark.sent.attempt, partial(self._make, mark.sent.attempt))
-        if mark.sent.begun != known.begun:
+        known = LIVE.get(self._run)
+        live = renewed(self._run, mark.sent.attempt, partial(self._several.writer, mark.sent.attempt))
+        if live is not known:
+            args = (self._run, self._several.count)
+            threading.Thread(target=attended, args=args, daemon=True).start()
+        if mark.sent.begun != live.begun:
             raise FlowError(
-                f"a reader began where {mark.sent.begun} was settled, its sinks where {known.begun} was",
-                remedy="nothing, where Flink starts the job again; else start the stream again",
+                f"a reader began where {mark.sent.begun} was settled, its sinks where {live.begun} was",
+                where=str(self._several.positions),
+                remedy="see that all machines have one file there; then it passes as the job starts again",
             )
-        return known
+        return live
 
 
 def _arrived(live: Live, mark: Mark) -> None:
@@ -78,6 +90,7 @@ def _arrived(live: Live, mark: Mark) -> None:
         live.arrived[sent.feed] = mark.number
         kind = type(live.ledger.known[sent.feed].place.position)
         live.ledger.issue(sent.feed, mark.number, kind.of(sent.position), mark.settled, idle=sent.idle)
+    live.heard[live.ledger.reader_of(sent.feed)] = time.monotonic()
     live.ledger.write_when_due()
 
 
@@ -87,13 +100,13 @@ def way(number: int) -> str:
 
 
 def gathered(
-    run: str, make: Callable[[int], Live], ways: Sequence[tuple[str, beam.PCollection, bool]]
+    run: str, several: Several, ways: Sequence[tuple[str, beam.PCollection, bool]]
 ) -> list[beam.PCollection]:
     """Have what comes on some ways go on in one process.
 
     Args:
         run: Id in `LIVE`.
-        make: See `Gather`.
+        several: See `Gather`.
         ways: Of each its name, what comes, and whether that is for shards.
     """
     sent = [
@@ -101,10 +114,10 @@ def gathered(
         for number, (name, batches, keyed) in enumerate(ways)
     ]
     tags = {way(number): KEYED if keyed else pa.RecordBatch for number, (_, _, keyed) in enumerate(ways)}
-    step = beam.ParDo(Gather(run, make, [keyed for _, _, keyed in ways]))
+    step = beam.ParDo(Gather(run, several, [keyed for _, _, keyed in ways]))
     found = (
         sent
         | "Sent" >> beam.Flatten()
-        | "Gather" >> step.with_output_types(pa.RecordBatch, **tags).with_outputs(*tags)
+        | GATHER >> step.with_output_types(pa.RecordBatch, **tags).with_outputs(*tags)
     )
     return [found[tag] for tag in tags]

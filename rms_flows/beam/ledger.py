@@ -76,17 +76,17 @@ class Known:
         """Put together what readers have of a source; a place of the trail holds what lies before it."""
         if len(parts) == 1:
             return parts[0]
+        places = sorted((place for part in parts for place in part.trail), key=lambda one: one.settled)
+        apart = max(1, -(-len(places) // Offsets.TRAIL))
         spots: dict[str, tuple[int, int]] = {}
         trail = []
-        for place in sorted((place for part in parts for place in part.trail), key=lambda one: one.settled):
+        for number, place in enumerate(places):
             spots |= _spots(place.position)
-            trail.append(Place(Offsets(dict(spots)), place.settled))
-        apart = max(1, -(-len(trail) // Offsets.TRAIL))
+            if number % apart == 0:
+                trail.append(Place(Offsets(dict(spots)), place.settled))
         at = _union(part.place.position for part in parts)
         return cls(
-            Place(at, min(part.place.settled for part in parts)),
-            trail[::apart],
-            _union(part.first for part in parts),
+            Place(at, min(part.place.settled for part in parts)), trail, _union(part.first for part in parts)
         )
 
 
@@ -129,7 +129,7 @@ class Ledger:
         begins: Source → where nothing of it has been read, if that is not `Position()`.
         readers: Source → how many share it, if that is not one; `known` and all calls then name a source by
             what a reader has of it, see `fed`, and nothing is written before all have been heard.
-        attempt: Told to the readers beside what they have settled, see `load_readers`.
+        attempt: Of the job, written for its readers beside what they have settled; 0 where there is one.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  each is something else
@@ -150,7 +150,10 @@ class Ledger:
         self._owed = owed
         self._lateness = lateness
         self._attempt = attempt
-        self._unheard = self._source.keys() - owed.keys()
+        self._number = {
+            fed(name, share): share.number for name, shares in self._fed.items() for share in shares
+        }
+        self._unheard = {*range(max(counts.values(), default=1))} if len(owed) < len(self._source) else set()
         self._idle: dict[str, bool] = {}
         self._needed = needed
         self._every = every
@@ -164,7 +167,7 @@ class Ledger:
         }
         self.packs: list[Packs] = [] if path is None else load_packs(path)
         self._written = 0.0
-        self._changed = False
+        self._changed = attempt != 0
         self._moved = dict.fromkeys(self._source, 0.0)
 
     def begin(self, source: str, first: At, place: Place) -> None:
@@ -195,6 +198,10 @@ class Ledger:
             for name, shares in self._fed.items()
         }
 
+    def reader_of(self, source: str) -> int:
+        """Tell which of several readers reads what is called so."""
+        return self._number[source]
+
     def committed(self, source: str) -> tuple[At, int]:
         """Give up to where all is acknowledged, and what is settled there."""
         place = self.known[source].place
@@ -203,8 +210,8 @@ class Ledger:
     def issue(self, source: str, number: int, position: At, settled: int, *, idle: bool = False) -> int:
         """Note that a batch is on its way, and if its reader waits; tell how often to acknowledge it."""
         owed = self._owed[self._source[source]]
-        if source in self._unheard:
-            self._unheard.discard(source)
+        if self._number[source] in self._unheard:  # who gives one batch has begun with all
+            self._unheard.discard(self._number[source])
             self._changed = True
         if self._idle.get(source, False) != idle:
             self._idle[source], self._changed = idle, True
@@ -288,11 +295,12 @@ class Ledger:
             },
             "packs": self.packs,
         }
-        if len(self._fed) < len(self._source):
-            told = {
-                name: [one.place.settled, self._idle.get(name, False)] for name, one in self.known.items()
-            }
-            data["readers"] = {"attempt": self._attempt, "settled": told}
+        if self._attempt:
+            shared = len(self._fed) < len(self._source)
+            told = [
+                (name, one.place.settled, self._idle.get(name, False)) for name, one in self.known.items()
+            ]
+            data["readers"] = {"attempt": self._attempt, "settled": told if shared else []}
         aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with writing(str(self._path)):
             aside.write_text(json.dumps(data), encoding="utf-8")
@@ -315,15 +323,7 @@ def load(path: Path, sources: Mapping[str, At]) -> dict[str, Known]:
     Raises:
         SourceError: It is damaged, of another version, or of other kinds of sources.
     """
-    known = {name: Known.at(at) for name, at in sources.items()}
-    with _reading(path) as data:
-        for name, one in data["sources"].items():
-            if name in known:
-                kind = type(sources[name])
-                first = kind.of(one["first"]) if "first" in one else sources[name]
-                trail = [_place(place, kind) for place in one["trail"]]
-                known[name] = Known(_place(one["at"], kind), trail, first)
-    return known
+    return load_readers(path, sources)[0]
 
 
 def load_packs(path: Path) -> list[Packs]:
@@ -336,21 +336,38 @@ def load_packs(path: Path) -> list[Packs]:
     return packs
 
 
-def load_readers(path: Path) -> tuple[int, dict[str, tuple[int, bool]]]:
-    """Read of a file of positions what several readers, see `fed`, have settled, and whether they wait.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What several readers have settled, as it was written.
 
-    Returns:
-        The attempt of the job, 0 where there was one reader, and name → settled and idle.
+    Args:
+        attempt: Of the job; 0 where there was one reader.
+        readers: What a reader has of a source, see `fed` → microseconds, and whether it waits for events;
+            empty until all have begun.
+    """
+
+    attempt: int = 0
+    readers: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
+
+
+def load_readers(path: Path, sources: Mapping[str, At]) -> tuple[dict[str, Known], Told]:
+    """Read of a file of positions what is known of sources, as `load`, and of several readers of them.
 
     Raises:
         SourceError: As `load`.
     """
-    found: tuple[int, dict[str, tuple[int, bool]]] = 0, {}
+    known, told = {name: Known.at(at) for name, at in sources.items()}, Told()
     with _reading(path) as data:
-        if told := data.get("readers"):
-            names = {name: (int(settled), bool(idle)) for name, (settled, idle) in told["settled"].items()}
-            found = int(told["attempt"]), names
-    return found
+        for name, one in data["sources"].items():
+            if name in known:
+                kind = type(sources[name])
+                first = kind.of(one["first"]) if "first" in one else sources[name]
+                trail = [_place(place, kind) for place in one["trail"]]
+                known[name] = Known(_place(one["at"], kind), trail, first)
+        if "readers" in data:
+            settled = {str(name): (int(at), bool(idle)) for name, at, idle in data["readers"]["settled"]}
+            told = Told(int(data["readers"]["attempt"]), settled)
+    return known, told
 
 
 @contextmanager

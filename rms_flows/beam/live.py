@@ -299,7 +299,7 @@ class WriteLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
 
     def finish_bundle(self) -> None:
         """Flush, also the dead letters that come of it, then acknowledge."""
-        live = self._live
+        live = self._live or LIVE.get(self._run)
         if live is None:
             return
         with live.working():

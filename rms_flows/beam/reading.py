@@ -24,10 +24,10 @@ import rms_flows.beam.coder  # noqa: F401  registers how batches are coded
 from rms_flows.beam import account
 from rms_flows.beam.cluster import SECONDS
 from rms_flows.beam.ledger import Ledger, fed
-from rms_flows.beam.share import Several, attempt_known, attempt_of, origin, tickets
+from rms_flows.beam.share import Several, attempt_of, attempted, origin, tickets
 from rms_flows.errors import FlowError, RmsError
 from rms_flows.io.contract import Log
-from rms_flows.io.line import DOUBTS, Taken
+from rms_flows.io.line import DOUBTS, ENDED, Taken
 from rms_flows.io.live import Reading, letters
 from rms_flows.io.position import NOT_BEGUN
 from rms_flows.io.share import Share
@@ -122,7 +122,9 @@ class Live:
         attempt: Of the job, where there are several readers.
         told: Source → whether it was told last that it waits for events, where there are several readers.
         begun: What was settled in all sources when it began, microseconds, where there are several readers.
+        beat: When it last gave a batch, by the monotonic clock, where there are several readers.
         arrived: What is read of a source (`ledger.fed`) → number of the last batch that came of it.
+        heard: Reader → when a batch of it came, by the monotonic clock.
     """
 
     reading: Reading
@@ -141,7 +143,9 @@ class Live:
     attempt: int = 0
     told: dict[str, bool] = field(default_factory=dict)
     begun: int = NOT_BEGUN
+    beat: float = 0.0
     arrived: dict[str, int] = field(default_factory=dict)
+    heard: dict[int, float] = field(default_factory=dict)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -204,15 +208,22 @@ def renewed(run: str, attempt: int, make: Callable[[], Live]) -> Live:
         return known
     if known is not None and known.attempt > attempt:
         raise _late()
-    if known is not None:
-        del LIVE[run]
-        known.ledger.leave()
-        known.leave()
-        for close in (known.reading.close, known.close):
-            with suppress(RmsError):  # nobody needs it any more
-                close()
+    job = run.partition("/")[0]
+    for name, one in [*LIVE.items()]:  # this process may have had another part
+        if name.partition("/")[0] == job and one.attempt < attempt:
+            del LIVE[name]
+            _retire(one)
     live = LIVE[run] = make()
     return live
+
+
+def _retire(live: Live) -> None:
+    """Let go of what nobody needs any more."""
+    live.ledger.leave()
+    live.leave()
+    for close in (live.reading.close, live.close):
+        with suppress(RmsError):
+            close()
 
 
 class Count:
@@ -252,11 +263,25 @@ def watched(run: str, seconds: float = STALLED) -> None:
         time.sleep(1)
 
 
-BEGUN_BY: Final = 180.0
-"""Seconds in which several readers have to begin, each in a process that is started for it."""
+STALLED_BEHIND: Final = 300.0
+"""Seconds likewise for one of several readers: it is held up while a sink, in another process, is away."""
+
+BEAT_EVERY: Final = 1.0
+"""Seconds after which one of several readers tells the others that it is there, if it has nothing to tell."""
 
 BEGUN: Final = threading.Event()
 """Set where this process was asked for the first step of a reader."""
+
+
+def attended(run: str, readers: int, seconds: float = STALLED_BEHIND) -> None:
+    """End this process, which is behind several readers, where the runner has lost one of them."""
+    live, began = LIVE.get(run), time.monotonic()
+    while live is not None and LIVE.get(run) is live:
+        silent = {one: time.monotonic() - live.heard.get(one, began) for one in range(readers)}
+        lost = max(silent, key=lambda one: silent[one])
+        if silent[lost] >= seconds:
+            _leave(f"has given nothing of reader {lost} for {silent[lost]:.0f} s")
+        time.sleep(1)
 
 
 def awaited(seconds: float) -> None:
@@ -387,7 +412,8 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
         known = LIVE.get(run)
         live = renewed(run, attempt, make)
         if live is not known:
-            threading.Thread(target=watched, args=(run,), daemon=True).start()
+            args = (run, STALLED if self._several is None else STALLED_BEHIND)
+            threading.Thread(target=watched, args=args, daemon=True).start()
         return live
 
     def _read(self, live: Live, tracker: Any) -> Iterator[TaggedOutput]:
@@ -412,8 +438,10 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
                 return
 
     def _turned(self, live: Live, taken: Taken) -> bool:
-        """Tell whether others have to hear that a source waits for events now, or no longer, or has begun."""
-        return self._several is not None and live.told.get(taken.source) != _idle(live, taken)
+        """Tell whether others have to hear that a source is idle, or no longer, or that this is here."""
+        if self._several is None:
+            return False
+        return time.monotonic() - live.beat > BEAT_EVERY or live.told.get(taken.source) != _idle(live, taken)
 
     def _given(self, live: Live, taken: Taken) -> Iterator[TaggedOutput]:
         stage = account.source(taken.source)
@@ -430,6 +458,7 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
 
     def _sent(self, live: Live, taken: Taken, mark: Mark) -> Mark:
         """Say beside it what who keeps the positions has to know."""
+        live.beat = time.monotonic()
         idle = live.told[taken.source] = _idle(live, taken)
         share = live.reading.lines[taken.source].feed.share
         name = fed(taken.source, share)
@@ -438,7 +467,8 @@ class ReadLive(beam.DoFn, RestrictionProvider):  # type: ignore[misc]  # Beam ha
 
 
 def _idle(live: Live, taken: Taken) -> bool:
-    return live.reading.lines[taken.source].idle
+    """Tell whether nobody has to wait for a source; one that has ended gives nothing more."""
+    return taken.settled == ENDED or live.reading.lines[taken.source].idle
 
 
 class BeginLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
@@ -448,16 +478,10 @@ class BeginLive(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         self._several = several
 
     def process(self, _element: Any) -> Iterator[int]:
-        """Begin an attempt of the job; see that all readers do, as nobody else could tell."""
-        before = attempt_known(self._several.positions)
-        self._several.begin()
-        threading.Thread(target=self._awaited, args=(before,), daemon=True).start()
-        yield from tickets(self._several.count, before)
-
-    def _awaited(self, before: int) -> None:
-        time.sleep(BEGUN_BY)
-        if attempt_known(self._several.positions) == before:
-            _leave(f"has not had all readers begin for {BEGUN_BY:.0f} s")
+        """Begin an attempt of the job."""
+        attempt = attempted(self._several.positions)
+        self._several.begin(attempt)
+        yield from tickets(self._several.count, attempt)
 
 
 def read(

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rms_flows.beam.ledger import Known, Ledger, fed, load, load_readers
-from rms_flows.io.position import At
+from rms_flows.beam.ledger import Ledger, fed, load_readers
+from rms_flows.errors import SourceError
+from rms_flows.io.position import NOT_BEGUN, At
 from rms_flows.io.share import Share
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ LOOK_EVERY: Final = 0.5
 
 GROUPS: Final = 128
 """Groups of keys that Flink deals to the tasks of an operator, for up to 85 of them."""
-
-MOST: Final = 64
-"""Readers at most."""
 
 _NONCE: Final = 20
 """Bits of a ticket that tell readers apart."""
@@ -42,34 +40,33 @@ class Several:
     Args:
         count: Readers.
         positions: Their file.
-        begin: Called once, before any reader begins.
+        begin: Called once for an attempt of the job, before any reader begins.
         reader: Makes what a reader works on.
         writer: Makes what is behind them.
     """
 
     count: int
     positions: Path
-    begin: Callable[[], None]
+    begin: Callable[[int], None]
     reader: Callable[[Share, int], Live]
     writer: Callable[[int], Live]
 
 
-def tickets(count: int, before: int) -> Iterator[int]:
-    """Give one for each reader of an attempt that follows another; Flink deals each to a task of its own.
+def attempted(positions: Path) -> int:
+    """Give the number of an attempt that begins: it follows that which wrote the positions last."""
+    return max(time.time_ns() // 1_000_000, load_readers(positions, {})[1].attempt + 1)
+
+
+def tickets(count: int, attempt: int) -> Iterator[int]:
+    """Give one for each reader of an attempt; Flink deals each to a task of its own.
 
     Its tasks get what hashes to their groups of keys: the hash of the ticket, as Beam's runner takes it,
     hashed again by Flink. Where a runner does otherwise, a task may get two, which is slower, no more.
     """
-    attempt = max(time.time_ns() // 1_000_000, before + 1)
     for number in range(count):
         first = attempt << _NONCE
         first += (number - first) % count
         yield next(one for one in range(first, first + (1 << _NONCE), count) if task_of(one, count) == number)
-
-
-def attempt_known(positions: Path) -> int:
-    """Read which attempt has written the positions, with all its readers begun."""
-    return load_readers(positions)[0]
 
 
 def attempt_of(ticket: int) -> int:
@@ -112,17 +109,20 @@ class Followed(Ledger):
         share: Share,
         attempt: int,
     ) -> None:
+        if not path.exists():
+            raise SourceError(
+                "is not there, though it was written as the job began",
+                where=str(path),
+                remedy="have the positions on a disk that all machines with workers reach, under one path",
+            )
         super().__init__(None, owed, {})
         self._file, self._begins, self._share, self._of = path, begins, share, attempt
+        self._others: tuple[Sequence[int], Sequence[int]] = [], []
         self._mine = {fed(name, share) for name in shared}
         if share.number == 0:
             self._mine |= owed.keys() - shared
-        self.known = self._now = self._load()
-        self._looked = time.monotonic()
-        self._others: tuple[Sequence[int], Sequence[int]] = ((), ())
-
-    def _load(self) -> dict[str, Known]:
-        return {name: one.apart(self._share) for name, one in load(self._file, self._begins).items()}
+        self._look()
+        self.known = self._now
 
     def issue(self, source: str, number: int, position: At, settled: int, *, idle: bool = False) -> int:
         """Tell how often a batch is to be acknowledged; who writes the positions hears of it by the batch."""
@@ -131,20 +131,28 @@ class Followed(Ledger):
 
     def committed(self, source: str) -> tuple[At, int]:
         """Give up to where all is acknowledged of what it reads, as far as it knows by now."""
-        self._look()
+        self._look_when_due()
         place = self._now[source].place
         return place.position, place.settled
 
     def others(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Give what other readers have settled: of sources where they don't wait for events, and of all."""
-        self._look()
+        """Give what other readers have settled: of sources where they don't wait for events, and of all.
+
+        They are waited for until all have begun.
+        """
+        self._look_when_due()
         return self._others
 
+    def _look_when_due(self) -> None:
+        if time.monotonic() - self._looked >= LOOK_EVERY:
+            self._look()
+
     def _look(self) -> None:
-        if time.monotonic() - self._looked < LOOK_EVERY:
-            return
         self._looked = time.monotonic()
-        self._now = self._load()
-        attempt, readers = load_readers(self._file)
-        told = [one for name, one in readers.items() if attempt == self._of and name not in self._mine]
-        self._others = [settled for settled, idle in told if not idle], [settled for settled, _ in told]
+        known, told = load_readers(self._file, self._begins)
+        self._now = {name: one.apart(self._share) for name, one in known.items()}
+        if told.attempt != self._of or not told.readers:
+            self._others = [NOT_BEGUN], []
+            return
+        others = [one for name, one in told.readers.items() if name not in self._mine]
+        self._others = [settled for settled, idle in others if not idle], [settled for settled, _ in others]

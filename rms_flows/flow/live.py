@@ -148,7 +148,7 @@ def _gathered(
         (f"{way} matches" if into is found.matches else way, into[one][way].batches, into is found.matches)
         for into, one, way in places
     ]
-    dead, *batches = gathered(name, several.writer, [("Dead", dead, False), *sent])
+    dead, *batches = gathered(name, several, [("Dead", dead, False), *sent])
     behind = Found({}, {})
     for (into, one, way), came in zip(places, batches, strict=True):
         to = behind.matches if into is found.matches else behind.ways

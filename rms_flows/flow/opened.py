@@ -131,9 +131,9 @@ def _shared(plan: Plan) -> list[str]:
     return [source.id for source in plan.sources if isinstance(source.source, KafkaSource)]
 
 
-def _begun(plan: Plan, positions: Path, pace: Pace, begin: str | datetime) -> None:
+def _begun(plan: Plan, positions: Path, pace: Pace, begin: str | datetime, attempt: int) -> None:
     """Write where sources begin for which there are no positions, for several readers to begin there."""
-    _begin(plan, _ledger(plan, positions, pace), begin)
+    _begin(plan, _ledger(plan, positions, pace, attempt=attempt), begin)
 
 
 def _reader(plan: Plan, positions: Path, pace: Pace, share: Share, attempt: int) -> Live:
@@ -165,7 +165,6 @@ def _writer(plan: Plan, positions: Path, pace: Pace, readers: int, attempt: int)
             logs,
             _since(plan, ledger),
             close=stack.pop_all().close,
-            over=True,  # it reads nothing
             attempt=attempt,
             begun=ledger.settled(),
         )

@@ -87,14 +87,12 @@ class Reading:
 
     def _time(self, idle: Line) -> int:
         """Tell what may be settled in a source that is idle."""
-        awake = [line.settled for line in self._open.values() if not line.idle]
+        others, known = self._others()
+        awake = [*(line.settled for line in self._open.values() if not line.idle), *others]
         if awake:
             return min(awake)
-        others, known = self._others()
-        if others:
-            return min(others)
         begun = [line.latest + line.quiet for line in self.lines.values() if line.latest != NOT_BEGUN]
-        return max(begun) - idle.feed.lateness if begun else max(known, default=NOT_BEGUN)
+        return max([*known, max(begun, default=NOT_BEGUN) - idle.feed.lateness])
 
     def _wait(self, seconds: float) -> None:
         """Wait until rows that take so long at the rate may be given; what only warms up took no time."""
