@@ -93,3 +93,29 @@ def test_readers_are_some(readers):
 def test_several_readers_and_what_they_can_not_have(more, said):
     with pytest.raises(DocumentError, match=said):
         Cluster(parallelism=2, **more)
+
+
+@pytest.mark.parametrize(
+    ("task", "seconds"),
+    [
+        ({}, 7.0),
+        ({"read": 3}, 0.0),
+        ({"complete": False}, 0.0),
+        ({"status": "FINISHED"}, 0.0),
+        ({"name": "[5]{Read}"}, 0.0),
+    ],
+)
+def test_how_long_a_step_has_waited_for_anything(monkeypatch, task, seconds):
+    vertex = {
+        "name": task.get("name", "[7]{Gather, a > s}"),
+        "status": task.get("status", "RUNNING"),
+        "duration": 7_000,
+        "metrics": {"read-records": task.get("read", 0), "read-records-complete": task.get("complete", True)},
+    }
+    said = {
+        "/jobs/overview": {"jobs": [{"jid": "j", "name": "rms-t", "state": "RUNNING"}]},
+        "/jobs/j": {"vertices": [vertex]},
+    }
+    monkeypatch.setattr(Cluster, "_ask", lambda _self, _method, path: said[path])
+    assert Cluster().waits("rms-t", "Gather") == seconds
+    assert Cluster().waits("rms-u", "Gather") == 0

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,11 +19,11 @@ from hypothesis import strategies as st
 
 from rms_flows.beam.gather import Gather
 from rms_flows.beam.ledger import Known, Ledger, Place, Told, fed, load, load_readers
-from rms_flows.beam.reading import LEFT, LIVE, Live, Mark, Sent, live_of, marked, renewed
+from rms_flows.beam.reading import LEFT, LIVE, Live, Mark, ReadLive, Sent, live_of, marked, renewed
 from rms_flows.beam.share import Followed, Several, attempt_of, attempted, origin, task_of, tickets
 from rms_flows.errors import FlowError, SourceError
 from rms_flows.io.contract import Request
-from rms_flows.io.line import NO_ROWS, Feed
+from rms_flows.io.line import ENDED, NO_ROWS, Feed, Taken
 from rms_flows.io.live import Reading
 from rms_flows.io.position import NOT_BEGUN, Offsets, Position
 from rms_flows.io.share import ALL, Share
@@ -190,16 +191,12 @@ def followed(path, number, attempt=7):
 def test_a_reader_hears_what_others_of_its_attempt_have_settled(tmp_path, monkeypatch):
     """The trap: until all have begun, a reader took those that were not there yet for idle."""
     monkeypatch.setattr("rms_flows.beam.share.LOOK_EVERY", 0.0)
-    with pytest.raises(
-        SourceError, match=r"p: is not there, though it was written.* a disk that all machines"
-    ):
+    with pytest.raises(SourceError, match=r"p: is not what was written as the job began.* a disk that all"):
         followed(tmp_path / "p", 0)
     Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins=BEGINS, attempt=7).write()
-    readers = [
-        followed(tmp_path / "p", 0),
-        followed(tmp_path / "p", 1),
-        followed(tmp_path / "p", 1, attempt=8),
-    ]
+    with pytest.raises(SourceError, match="p: is not what was written as the job began"):
+        followed(tmp_path / "p", 0, attempt=8)
+    readers = [followed(tmp_path / "p", 0), followed(tmp_path / "p", 1)]
     assert readers[0].others() == ([NOT_BEGUN], [])
     assert readers[0].issue("a", 1, Offsets(), 0) == 3
     ledger = two(tmp_path / "p")
@@ -214,10 +211,18 @@ def test_a_reader_hears_what_others_of_its_attempt_have_settled(tmp_path, monkey
     assert Share(1, 2).takes("t/1")
     assert readers[0].others() == ([], [60]), "the first reads the file too, and the other waits"
     assert readers[1].others() == ([50, 70], [50, 70])
-    assert readers[2].others() == ([NOT_BEGUN], []), "of an attempt before"
     assert readers[1].committed("a") == (Offsets({"t/1": (6, 60)}), 50)
     assert readers[0].committed("a") == (Offsets({"t/0": (5, 50)}), 50)
     assert readers[1].settled() == NOT_BEGUN, "it is what was settled when it began"
+    written = (tmp_path / "p").read_text()
+    (tmp_path / "p").write_text("{")
+    assert readers[1].others() == ([50, 70], [50, 70]), "it is had again soon"
+    monkeypatch.setattr("rms_flows.beam.share.PATIENCE", 0.0)
+    with pytest.raises(SourceError, match="p: can't be read as positions"):
+        readers[1].others()
+    (tmp_path / "p").write_text(written)
+    Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins=BEGINS, attempt=8).write()
+    assert readers[1].others() == ([NOT_BEGUN], []), "another attempt has begun"
 
 
 class Waiting:
@@ -306,6 +311,49 @@ def failing():
     raise SourceError("is away")
 
 
+def test_positions_are_written_again_should_an_attempt_before_have_written_late(tmp_path, monkeypatch):
+    """The trap: with all idle nothing changes, and readers wait for those of their attempt for good."""
+    monkeypatch.setattr("rms_flows.beam.ledger.AGAIN", 0.1)
+    ledger = two(tmp_path / "p")
+    for name in ("a/0", "a/1"):
+        ledger.issue(name, 1, Offsets(), NOT_BEGUN)
+    ledger.write_when_due()
+    Ledger(tmp_path / "p", {"a": 0, "b": 0}, {"a": 0, "b": 0}, begins=BEGINS, attempt=6).write()
+    time.sleep(0.3)
+    ledger.write_when_due()
+    assert load_readers(tmp_path / "p", {})[1].attempt == 7
+
+
+@pytest.mark.parametrize(
+    ("idle", "settled", "told", "wanted"),
+    [
+        (False, 5, None, True),
+        (False, 5, False, False),
+        (True, 5, False, True),
+        (True, 5, True, False),
+        (False, ENDED, False, True),
+    ],
+)
+def test_a_reader_tells_that_it_is_here_that_a_source_is_idle_and_that_it_has_ended(
+    run, idle, settled, told, wanted
+):
+    """The trap: others waited for a source that had ended."""
+    live = made(3)()
+    line = Waiting()
+    line.idle = idle
+    live.reading.lines["a"] = line
+    live.beat = time.monotonic()
+    live.told = {} if told is None else {"a": told}
+    reader = ReadLive(run, 1.0, several=behind(3))
+    taken = Taken("a", NO_ROWS, NO_ROWS, None, Offsets(), settled, 0, warm=False, new=False)
+    assert reader._turned(live, taken) == wanted
+    live.beat -= 2
+    assert reader._turned(live, taken)
+    mark = reader._sent(live, taken, Mark("a", 1, settled, 0))
+    assert (mark.sent.idle, mark.sent.feed, mark.origin) == (idle or settled == ENDED, "a", "")
+    assert not reader._turned(live, taken)
+
+
 def test_a_batch_is_noted_when_the_first_of_it_comes_and_goes_on_its_way(run):
     gather = Gather(run, behind(3), [False, True])
     for number in (1, 1, 2):
@@ -315,6 +363,9 @@ def test_a_batch_is_noted_when_the_first_of_it_comes_and_goes_on_its_way(run):
     (given,) = gather.process((0, (1, shard, batch)))
     assert (given.tag, given.value[0]) == ("way 1", 0)
     ledger = LIVE[run].ledger
+    assert [each.name for each in threading.enumerate()].count("attended") == 1, (
+        "who watches over the readers"
+    )
     assert ledger.owing() == {"a/1": 2}
     for number in (1, 2):
         ledger.acknowledge("a/1", number)

@@ -30,7 +30,7 @@ from evented import (
     write_events,
     write_rules,
 )
-from flinked import until
+from flinked import jobs_of, until
 from followed import streamed_until, told
 from test_stream_flink_workers import children, pool  # noqa: F401  a fixture
 from test_stream_kafka import closing, compared, document, messages, read
@@ -38,9 +38,11 @@ from test_stream_renewed import LOGIN, renewed
 
 from rms_flows.beam.account import Account
 from rms_flows.beam.cluster import Cluster
+from rms_flows.beam.gather import GATHER
 from rms_flows.beam.ledger import load_packs, load_readers
-from rms_flows.errors import DocumentError
+from rms_flows.errors import DocumentError, FlowError
 from rms_flows.flow.build import Choices, build
+from rms_flows.flow.opened import several
 from rms_flows.replay import replay
 from rms_flows.stream import Pace
 from rms_flows.stream import run as stream_of
@@ -120,6 +122,20 @@ def connected(pid, broker):
     return found
 
 
+def behind(cluster, home):
+    """Give how many records came to what is behind the readers, where Flink knows."""
+    tasks = [
+        each
+        for job in jobs_of(cluster, home)
+        for each in cluster._ask("GET", f"/jobs/{job['jid']}")["vertices"]
+    ]
+    return [
+        each["metrics"]["read-records"]
+        for each in tasks
+        if GATHER in each["name"] and each["metrics"]["read-records-complete"]
+    ]
+
+
 def test_they_share_the_partitions_and_tell_what_a_replay_tells(home, kafka_broker, cluster, pool):  # noqa: F811
     """The traps: what a correlation counts lies in partitions of both; and Flink may put both in one process."""
     topic = topics.create(kafka_broker, "parallel", 5)
@@ -130,6 +146,9 @@ def test_they_share_the_partitions_and_tell_what_a_replay_tells(home, kafka_brok
 
     def apart():
         until(lambda: read(home) == len(events) and len(connected(pool.pid, kafka_broker)) == 2)
+        until(
+            lambda: any(behind(cluster, home)), 60
+        )  # as Flink counts it, by which it is seen that any reader began
 
     def all_committed(_reports):
         done = topics.committed(kafka_broker, f"rms.{home.name}.a", topic)
@@ -267,6 +286,13 @@ def settled(home):
 
 
 def test_what_they_can_not_do_is_said(home, cluster):
+    one = named(home, "kafka://localhost:1/a")
+    with pytest.raises(
+        DocumentError, match=r"--rate 0.01: several readers give 0.033 events a second at least"
+    ):
+        several(build(one, home, home, Choices(endless=True)), home / "p", Pace(rate=0.01), "earliest", 2)
+    with pytest.raises(DocumentError, match="several readers need a file of positions"):
+        several(build(one, home, home, Choices(endless=True)), None, Pace(), "earliest", 2)
     with pytest.raises(DocumentError, match="no source is a topic of Kafka; write --parallelism 1"):
         streamed(
             home,
@@ -386,3 +412,13 @@ def test_who_begins_a_job_is_not_ended_for_reading_nothing(home, monkeypatch):
     before = threading.active_count()
     read.parts[0].transform.fn.initial_restriction(1)
     assert threading.active_count() == before
+
+
+def test_where_flink_has_lost_all_readers_the_stream_ends(home, kafka_broker, cluster, monkeypatch):
+    """Nobody is there then who could tell."""
+    monkeypatch.setattr("rms_flows.beam.flink.LOOK_CLOSER_EVERY", 0.0)
+    monkeypatch.setattr(Cluster, "waits", lambda *_: 601.0)
+    one = named(home, topics.uri(kafka_broker, topics.create(kafka_broker, "parallel", 2)))
+    with pytest.raises(FlowError, match=r"Flink says that the job is .*, and has run no step of it for 601 s"):
+        streamed_until(lambda _reports: False, home, one, {}, 100, cluster=cluster)
+    assert not [each for each in jobs_of(cluster, home) if each["state"] == "RUNNING"]

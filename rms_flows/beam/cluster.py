@@ -126,10 +126,14 @@ class Cluster:
         seconds = (task["duration"] / 1_000 if task["status"] == "RUNNING" else 0.0 for task in tasks)
         return min(seconds, default=0.0)
 
-    def has_given(self, name: str, step: str) -> bool:
-        """Tell whether anything has come to a step of a job."""
+    def waits(self, name: str, step: str) -> float:
+        """Tell for how many seconds a step of a job has run without that anything came to it; else 0."""
         tasks = [task for job in self.jobs(name) for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
-        return any(step in task["name"] and task["metrics"]["read-records"] > 0 for task in tasks)
+        running = [task for task in tasks if step in task["name"] and task["status"] == "RUNNING"]
+        known = [one for one in running if one["metrics"]["read-records-complete"]]
+        return max(
+            (one["duration"] / 1_000 for one in known if not one["metrics"]["read-records"]), default=0.0
+        )
 
     def only(self, name: str) -> None:
         """See that no job of the same flow runs: they have all before the last dash in common.

@@ -34,7 +34,7 @@ from rms_flows import errors
 from rms_flows.beam.account import READER, Account, words
 from rms_flows.beam.cluster import SECONDS, Cluster
 from rms_flows.beam.gather import GATHER
-from rms_flows.beam.reading import STALLED, Live
+from rms_flows.beam.reading import STALLED, STALLED_BEHIND, Live
 from rms_flows.beam.runner import counted, without_beams_log, without_beams_notebook
 from rms_flows.errors import FlowError, RmsError
 
@@ -50,6 +50,9 @@ STAGES: Final = 3
 
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks at a job."""
+
+LOOK_CLOSER_EVERY: Final = 5.0
+"""Seconds between two looks at a step of it."""
 
 START: Final = 330.0
 """Seconds until a job has to run: Flink itself gives up after 300 s without a free slot."""
@@ -147,13 +150,17 @@ def _kept(cluster: Cluster) -> Iterator[str]:
 
 def _away(result: Any, cluster: Cluster, name: str, stopped: Callable[[], bool]) -> Account:
     """Wait for the end of a job whose steps other processes run, or end it."""
-    begun = cluster.parallelism == 1
+    looked = time.monotonic()
 
-    def waiting() -> float | None:
-        """Tell whether any reader has begun; what they do then is seen where they run (`reading.watched`)."""
-        nonlocal begun
-        begun = begun or cluster.has_given(name, GATHER)
-        return 0.0 if begun else None
+    def waiting() -> float:
+        """Tell whether all readers were lost; what they do is else seen where they run (see `reading`)."""
+        nonlocal looked
+        if cluster.parallelism == 1 or time.monotonic() - looked < LOOK_CLOSER_EVERY:
+            return 0.0
+        looked = time.monotonic()
+        with suppress(RmsError):
+            return waits if (waits := cluster.waits(name, GATHER)) > STALLED_BEHIND else 0.0
+        return 0.0
 
     _watch(result, cluster, name, waiting, stopped)
     if stopped():

@@ -72,7 +72,7 @@ class Gather(beam.DoFn):  # type: ignore[misc]  # Beam has no types
         live = renewed(self._run, mark.sent.attempt, partial(self._several.writer, mark.sent.attempt))
         if live is not known:
             args = (self._run, self._several.count)
-            threading.Thread(target=attended, args=args, daemon=True).start()
+            threading.Thread(target=attended, args=args, daemon=True, name=attended.__name__).start()
         if mark.sent.begun != live.begun:
             raise FlowError(
                 f"a reader began where {mark.sent.begun} was settled, its sinks where {live.begun} was",

@@ -28,6 +28,9 @@ PACKS: Final = 1_000
 WRITE_EVERY: Final = 0.2
 """Seconds between two writes of the file of positions, unless told otherwise."""
 
+AGAIN: Final = 10.0
+"""Seconds after which they are written again for several readers: an attempt before may have written late."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -272,7 +275,10 @@ class Ledger:
 
     def write_when_due(self) -> None:
         """Write the positions where it is time to; also called while nothing comes."""
-        if time.monotonic() - self._written > self._every:
+        passed = time.monotonic() - self._written
+        if self._attempt and passed > AGAIN:
+            self._changed = True
+        if passed > self._every:
             self.write()
 
     def leave(self) -> None:

@@ -211,7 +211,7 @@ def renewed(run: str, attempt: int, make: Callable[[], Live]) -> Live:
     job = run.partition("/")[0]
     for name, one in [*LIVE.items()]:  # this process may have had another part
         if name.partition("/")[0] == job and one.attempt < attempt:
-            del LIVE[name]
+            LIVE.pop(name, None)
             _retire(one)
     live = LIVE[run] = make()
     return live
@@ -263,8 +263,8 @@ def watched(run: str, seconds: float = STALLED) -> None:
         time.sleep(1)
 
 
-STALLED_BEHIND: Final = 300.0
-"""Seconds likewise for one of several readers: it is held up while a sink, in another process, is away."""
+STALLED_BEHIND: Final = 600.0
+"""Seconds likewise for one of several readers: it is held up while sinks, in another process, are away."""
 
 BEAT_EVERY: Final = 1.0
 """Seconds after which one of several readers tells the others that it is there, if it has nothing to tell."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at what all readers have committed."""
 
+PATIENCE: Final = 60.0
+"""Seconds for which the positions may not be had."""
+
 GROUPS: Final = 128
 """Groups of keys that Flink deals to the tasks of an operator, for up to 85 of them."""
 
@@ -83,6 +86,21 @@ def task_of(ticket: int, tasks: int) -> int:
     return int(abs(mmh3.hash(struct.pack("<I", key))) % GROUPS * tasks // GROUPS)
 
 
+def of_attempt(positions: Path, attempt: int) -> None:
+    """See that positions are those with which an attempt began, or that it has written since.
+
+    Raises:
+        SourceError: They are not.
+    """
+    found = load_readers(positions, {})[1].attempt
+    if found != attempt:
+        raise SourceError(
+            "is not what was written as the job began",
+            where=str(positions),
+            remedy="have the positions on a disk that all machines with workers reach, under one path",
+        )
+
+
 def origin(share: Share) -> str:
     """Say which reader a batch comes from, where there is more than one."""
     return "" if share.of == 1 else f"#{share.number}"
@@ -109,18 +127,14 @@ class Followed(Ledger):
         share: Share,
         attempt: int,
     ) -> None:
-        if not path.exists():
-            raise SourceError(
-                "is not there, though it was written as the job began",
-                where=str(path),
-                remedy="have the positions on a disk that all machines with workers reach, under one path",
-            )
+        of_attempt(path, attempt)
         super().__init__(None, owed, {})
         self._file, self._begins, self._share, self._of = path, begins, share, attempt
         self._others: tuple[Sequence[int], Sequence[int]] = [], []
         self._mine = {fed(name, share) for name in shared}
         if share.number == 0:
             self._mine |= owed.keys() - shared
+        self._looked = time.monotonic()
         self._look()
         self.known = self._now
 
@@ -144,12 +158,19 @@ class Followed(Ledger):
         return self._others
 
     def _look_when_due(self) -> None:
-        if time.monotonic() - self._looked >= LOOK_EVERY:
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        try:
             self._look()
+        except SourceError:
+            if now - self._seen > PATIENCE:
+                raise
 
     def _look(self) -> None:
-        self._looked = time.monotonic()
         known, told = load_readers(self._file, self._begins)
+        self._seen = time.monotonic()
         self._now = {name: one.apart(self._share) for name, one in known.items()}
         if told.attempt != self._of or not told.readers:
             self._others = [NOT_BEGUN], []

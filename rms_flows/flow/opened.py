@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rms_flows.beam import account
 from rms_flows.beam.ledger import WRITE_EVERY, Known, Ledger, Place
-from rms_flows.beam.share import Followed, Several
+from rms_flows.beam.share import Followed, Several, of_attempt
 from rms_flows.errors import DocumentError
 from rms_flows.flow import live as graph
 from rms_flows.flow.plan import Plan
@@ -30,6 +30,10 @@ from rms_flows.io.share import Share
 
 if TYPE_CHECKING:
     from rms_flows.beam.reading import Live
+
+
+SLOWEST: Final = 60.0
+"""Seconds for an event of one of several readers at most: else others would think that it is lost."""
 
 
 @dataclass(slots=True)
@@ -116,6 +120,12 @@ def several(plan: Plan, positions: Path | None, pace: Pace, begin: str | datetim
             where=", ".join(source.source.uri for source in plan.sources),
             remedy="write --parallelism 1",
         )
+    if pace.rate is not None and pace.rate * SLOWEST < readers:
+        raise DocumentError(
+            f"several readers give {readers / SLOWEST:.2g} events a second at least",
+            where=f"--rate {pace.rate:g}",
+            remedy="have one reader, or a higher rate",
+        )
     of_one = pace if pace.rate is None else replace(pace, rate=pace.rate / readers)
     return Several(
         readers,
@@ -157,6 +167,7 @@ def _writer(plan: Plan, positions: Path, pace: Pace, readers: int, attempt: int)
 
     with ExitStack() as stack:
         logs = _opened(_logs(plan), stack)
+        of_attempt(positions, attempt)
         ledger = _ledger(plan, positions, pace, dict.fromkeys(_shared(plan), readers), attempt)
         ledger.judged_by(packs(plan))
         return Live(
