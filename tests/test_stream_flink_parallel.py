@@ -419,6 +419,8 @@ def test_where_flink_has_lost_all_readers_the_stream_ends(home, kafka_broker, cl
     monkeypatch.setattr("rms_flows.beam.flink.LOOK_CLOSER_EVERY", 0.0)
     monkeypatch.setattr(Cluster, "waits", lambda *_: 601.0)
     one = named(home, topics.uri(kafka_broker, topics.create(kafka_broker, "parallel", 2)))
-    with pytest.raises(FlowError, match=r"Flink says that the job is .*, and has run no step of it for 601 s"):
+    with pytest.raises(
+        FlowError, match=r"Flink says that the job is .*, and has run no step of it for 601 s"
+    ):
         streamed_until(lambda _reports: False, home, one, {}, 100, cluster=cluster)
     assert not [each for each in jobs_of(cluster, home) if each["state"] == "RUNNING"]
