@@ -4,7 +4,8 @@ Its steps run in this process, or in one that Flink has a pool of workers start.
 is due, and begins the next; the reader, what is committed and the sinks live in that one process, so that a
 start is the same rewind as on the local engine; what a checkpoint of Flink's holds is only that there is a
 reader, and its next batch. In this process a job is tried once: where Flink or a step fails, the stream ends
-with an error, and its next start goes on. With other workers Flink tries again by itself.
+with an error, and its next start goes on. With other workers Flink tries again by itself, and there may be
+several readers (`beam.share`), each in a process of its own.
 """
 
 from __future__ import annotations
