@@ -22,7 +22,7 @@ class Share(NamedTuple):
 
         Example:
             >>> [Share(1, 3).takes(f"auth/{number}") for number in range(6)]
-            [False, False, True, False, False, True]
+            [False, True, False, False, True, False]
         """
         topic, _, partition = name.rpartition("/")
         return (zlib.crc32(topic.encode()) + int(partition)) % self.of == self.number
