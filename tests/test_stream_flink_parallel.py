@@ -146,9 +146,7 @@ def test_they_share_the_partitions_and_tell_what_a_replay_tells(home, kafka_brok
 
     def apart():
         until(lambda: read(home) == len(events) and len(connected(pool.pid, kafka_broker)) == 2)
-        until(
-            lambda: any(behind(cluster, home)), 60
-        )  # as Flink counts it, by which it is seen that any reader began
+        until(lambda: any(behind(cluster, home)), 60)  # by which it is seen that any reader began
 
     def all_committed(_reports):
         done = topics.committed(kafka_broker, f"rms.{home.name}.a", topic)
@@ -359,12 +357,10 @@ def test_whole_flows_are_laid_behind_several_readers(tmp_path, kafka_broker, clu
     """Two topics and a file, chains of processors that keep state, observations and reports in one sink each."""
     home = whole_flow.lay(tmp_path / "home")
     sources = []
-    count = 0
     for name, events, partitions in (("a", whole_flow.A, 4), ("b", whole_flow.B, 3)):
         topic = topics.create(kafka_broker, "parallel", partitions)
         made = [*messages(events, partitions), *closing(partitions)]
         topics.produce(kafka_broker, topic, made)
-        count += len(made)
         sources.append((name, topics.uri(kafka_broker, topic), "30s" if name == "a" else "10m"))
     one = whole_flow.document(
         sources=[*sources, ("c", "c.ndjson", "0s")],

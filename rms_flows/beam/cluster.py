@@ -121,19 +121,22 @@ class Cluster:
 
     def running(self, name: str) -> float:
         """Give the seconds since all tasks of a job were deployed; 0 where one does not run."""
-        jobs = [job for job, state in self.jobs(name).items() if state not in OVER]
-        tasks = [task for job in jobs for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
+        tasks = self._tasks(name)
         seconds = (task["duration"] / 1_000 if task["status"] == "RUNNING" else 0.0 for task in tasks)
         return min(seconds, default=0.0)
 
     def waits(self, name: str, step: str) -> float:
         """Tell for how many seconds a step of a job has run without that anything came to it; else 0."""
-        tasks = [task for job in self.jobs(name) for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
-        running = [task for task in tasks if step in task["name"] and task["status"] == "RUNNING"]
+        running = [task for task in self._tasks(name) if step in task["name"] and task["status"] == "RUNNING"]
         known = [one for one in running if one["metrics"]["read-records-complete"]]
         return max(
             (one["duration"] / 1_000 for one in known if not one["metrics"]["read-records"]), default=0.0
         )
+
+    def _tasks(self, name: str) -> list[Any]:
+        """Give what Flink tells of the tasks of jobs that are not over."""
+        jobs = [job for job, state in self.jobs(name).items() if state not in OVER]
+        return [task for job in jobs for task in self._ask("GET", f"/jobs/{job}")["vertices"]]
 
     def only(self, name: str) -> None:
         """See that no job of the same flow runs: they have all before the last dash in common.

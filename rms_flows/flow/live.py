@@ -10,7 +10,7 @@ from rms_flows.beam import account
 from rms_flows.beam.share import Several, origin
 from rms_flows.flow.plan import Plan, ProcessorStage, SourceStage
 from rms_flows.io.kafka.source import KafkaSource
-from rms_flows.io.share import Share
+from rms_flows.io.share import ALL, Share
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -107,7 +107,7 @@ def corridor(  # noqa: PLR0913  each is something else
 def _origins(source: SourceStage, several: Several | None) -> tuple[str, ...]:
     """Name the readers of a source."""
     if several is None or not isinstance(source.source, KafkaSource):
-        return (origin(Share()),)
+        return (origin(ALL),)
     return tuple(origin(Share(one, several.count)) for one in range(several.count))
 
 

@@ -105,9 +105,8 @@ def _begins(sizes: np.ndarray, stride: int, width: int) -> tuple[np.ndarray, np.
         literal's beginning to the window's, and how many bytes of the window lie outside of it; the fewer,
         the fewer places it may be at.
     """
-    first = -(
-        -np.arange(stride) % stride
-    )  # further before a literal would miss one in the data's first bytes
+    # A window further before a literal would miss one in the data's first bytes.
+    first = -(-np.arange(stride) % stride)
     begins = (first[:, None] + np.arange(0, width + 2 * stride, stride))[:, :, None]
     outside = np.minimum(np.maximum(-begins, 0) + np.maximum(begins + width - sizes, 0), width)
     best = outside.argmin(axis=1)
